@@ -1,0 +1,18 @@
+"""harden: a model hardening workbench.
+
+The map of the house. Doors (`python -m harden.<verb>`) read the configuration and write results; rooms do
+the work and know neither configuration files nor the ledger.
+
+    train, evaluate           doors: harden a classifier; measure a weights file
+    door, schema              what doors share; which dataclass stands behind which option
+    threat                    norm, eps and pixel box as one value
+    attacks                   ways to look for adversarial examples (they propose)
+    evaluation                the judge who decides, intervals, loss surface
+    training                  recipe, loop, objectives, watchdogs, exact resume
+    models, data              networks from pixels to logits; data sets kept as uint8
+    kernels                   the hot loops of perturbation, several engines behind one interface
+    ledger, pictures          MLflow; curves and example grids
+    seeds, files, errors      named randomness; whole files or none; what a user can be told
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,35 @@
+"""`harden <verb> key=value ...`, the same as `python -m harden.<verb>`; without a verb, the list of them."""
+
+import importlib
+import sys
+from typing import NoReturn
+
+VERBS = {
+    "train": "harden a classifier and measure it before and after",
+    "evaluate": "measure a weights file under attack",
+}
+
+
+def main() -> NoReturn:
+    """Hands the command line to the verb's door."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in ("--help", "-h", "help"):
+        sys.stdout.write(usage())
+        raise SystemExit(0)
+    if verb not in VERBS:
+        sys.stderr.write(f"harden: error: there is no verb '{verb}'; there are: {', '.join(VERBS)}\n")
+        raise SystemExit(2)
+    sys.argv = [f"harden {verb}", *sys.argv[2:]]
+    importlib.import_module(f"harden.{verb}").main()
+    raise AssertionError("a door never returns")
+
+
+def usage() -> str:
+    """The verbs, a line each."""
+    lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
+    head = "usage: harden <verb> key=value ...    (harden <verb> --help lists the keys)\n\nverbs:\n"
+    return head + "\n".join(lines) + "\n\nexample: harden train +attack=pgd\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What doors share: the start through Hydra, exit codes, and errors in one line with a hint.
+
+Exit codes: 0 done (and the answer is yes), 1 could not, 2 misuse, 3 done but the answer is no, 4 not to be
+trusted, 130 stopped on request.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from harden import complaint
+from harden.errors import ConfigError, HardenError, Interrupted
+from harden.schema import register
+
+Work = Callable[[Any, list[str]], int]
+"""The request and the overrides that made it -> the exit code."""
+
+
+def run(verb: str, request: type, work: Work) -> NoReturn:
+    """Runs `work` once for each request on the command line and leaves with the highest exit code."""
+    register(verb, request)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    codes: list[int] = []
+
+    def task(cfg: DictConfig) -> None:
+        codes.append(1)  # stands if `work` dies
+        codes[-1] = _answer(cfg, request, work)
+
+    debug = bool(os.environ.get("HYDRA_FULL_ERROR"))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the text can be ours
+    try:
+        hydra.main(**_version_base(), config_path=str(_configs()), config_name=verb)(task)()
+    except Exception as error:
+        if debug or codes:
+            raise
+        raise SystemExit(say(complaint.of(error, request))) from None
+    except KeyboardInterrupt:
+        raise SystemExit(say(Interrupted("stopped before anything was written"))) from None
+    raise SystemExit(max(codes, default=0))
+
+
+def say(error: HardenError) -> int:
+    """Prints the error as one line and its hint as another on stderr; the exit code it stands for."""
+    kind = "stopped" if isinstance(error, Interrupted) else "error"
+    lines = [f"harden: {kind}: {_one_line(error.message)}"]
+    if error.hint:
+        lines.append(f"harden: hint: {_one_line(error.hint)}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    return error.exit_code
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Inside, Ctrl-C and SIGTERM ask politely: the yielded function says whether they did.
+
+    A second Ctrl-C interrupts at once.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _answer(cfg: DictConfig, request: type, work: Work) -> int:
+    try:
+        try:
+            wish = OmegaConf.to_object(cfg)
+        except HardenError:
+            raise
+        except Exception as error:
+            raise complaint.of(error, request) from error
+        if not isinstance(wish, request):
+            raise ConfigError("the configuration is not one of this verb")
+        return work(wish, list(HydraConfig.get().overrides.task))
+    except HardenError as error:
+        return say(error)
+
+
+def _configs() -> Path:
+    """The folder of YAML files: beside the code when installed, one up in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "configs", here.parent / "configs"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise SystemExit(say(HardenError("the configuration files are not there", "run: pip install -e .")))
+
+
+def _version_base() -> dict[str, str]:
+    """Hydra 1.4 deprecates the argument that 1.3 wants."""
+    return {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,91 @@
+"""Measure a weights file under attack: `python -m harden.evaluate weights=F`.
+
+The file says which network it is, on which data it was trained and against which threat; each can be said anew.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from harden import door
+from harden.attacks import Keep, Pgd
+from harden.console import Downloads, evaluation_table
+from harden.data import DataChoice, DataSet, load
+from harden.errors import ConfigError, DataError, Untrusted
+from harden.evaluation import joined, judging
+from harden.evaluation.request import EvaluateRequest
+from harden.models import Card, CustomModel
+from harden.models import load as load_weights
+from harden.schema import KNOWN
+from harden.seeds import stream
+from harden.spelling import read
+from harden.training import Compute, Judging, TrainRequest
+from harden.training import folder as place
+from harden.training.results import threat_of
+
+
+def main() -> NoReturn:
+    """Runs the command line."""
+    door.run("evaluate", EvaluateRequest, work)
+
+
+def work(request: EvaluateRequest, _overrides: list[str]) -> int:
+    """Loads, attacks, prints; 0."""
+    path = Path(str(request.weights))
+    device = Compute(device=request.device).where()
+    model, card = load_weights(path, custom=_custom(request))
+    data = _data(request, card, path)
+    attack = request.attack or Judging().attack
+    if isinstance(attack, Pgd):
+        attack = replace(attack, keep=Keep.best)  # training may want the last iterate, measuring never does
+    threat = request.threat or threat_of(card)
+    ids = torch.arange(min(request.images or len(data.test), len(data.test)), device=device)
+    rng = stream(request.seed, "judge")
+    parts = judging(model.to(device), data.test.to(device), ids, attack, threat, rng=rng, batch_size=request.batch_size)
+    evaluation_table(joined(list(parts)), data=data.name, attack=attack.label, threat=threat.label, weights=path)
+    return 0
+
+
+def _custom(request: EvaluateRequest) -> CustomModel | None:
+    if request.model is None or isinstance(request.model, CustomModel):
+        return request.model
+    raise ConfigError("the weights file says which network it is", "leave out model=..., or say model=custom")
+
+
+def _data(request: EvaluateRequest, card: Card, path: Path) -> DataSet:
+    """The data set asked for, or the one the weights were trained on, which must then be the very same."""
+    choice = request.data or _as_trained(card, path)
+    downloads = Downloads()
+    try:
+        data = load(choice, progress=downloads)
+    finally:
+        downloads.close()
+    if data.shape != card.shape or len(data.classes) != len(card.classes):
+        got, wanted = (data.shape, len(data.classes)), (card.shape, len(card.classes))
+        raise DataError(
+            f"{data.name} has images {got[0]} of {got[1]} classes, the model takes {wanted[0]} of {wanted[1]}"
+        )
+    if request.data is None and data.digest != card.data_digest:
+        raise Untrusted(
+            f"{data.name} is not what the model was trained on: its digest is {data.digest}, wanted {card.data_digest}",
+            "name the data with data=... to measure on other images",
+        )
+    return data
+
+
+def _as_trained(card: Card, path: Path) -> DataChoice:
+    """The data choice in the file; where its files lie is told by the configuration beside the weights."""
+    if card.data.get("is") == "Custom":
+        raise ConfigError("the model was trained on data of your own", "say data=custom data.entry=module:function")
+    choice: DataChoice = read(card.data, KNOWN)
+    if not hasattr(choice, "root") or not (path.parent / place.CONFIG).is_file():
+        return choice
+    request = read(place.read_config(path.parent), KNOWN)
+    beside = request.data if isinstance(request, TrainRequest) else None
+    return beside if type(beside) is type(choice) else choice
+
+
+if __name__ == "__main__":
+    main()

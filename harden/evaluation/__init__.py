@@ -1,0 +1,19 @@
+"""What an attack really achieved: the judge, intervals, the loss surface."""
+
+from harden.evaluation.intervals import Accuracy, wilson
+from harden.evaluation.judge import Outcome, exact, joined, judge, judging, right, verdict
+from harden.evaluation.surface import Surface, loss_surface
+
+__all__ = [
+    "Accuracy",
+    "Outcome",
+    "Surface",
+    "exact",
+    "joined",
+    "judge",
+    "judging",
+    "loss_surface",
+    "right",
+    "verdict",
+    "wilson",
+]

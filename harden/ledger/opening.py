@@ -1,0 +1,43 @@
+"""Which ledger a run gets."""
+
+import logging
+import os
+from pathlib import Path
+
+from harden.ledger.memory import MemoryLedger
+from harden.ledger.mlflow import MlflowLedger
+from harden.ledger.places import Place, alone, check_sqlite, local_place, masked, place_of, unreachable
+from harden.ledger.protocol import Ledger
+
+logger = logging.getLogger(__name__)
+
+
+def open_ledger(*, uri: str | None, folder: Path, experiment: str, name: str, run_id: str | None = None) -> Ledger:
+    """The ledger for one run called `name` within `experiment`.
+
+    uri: an MLflow store; "none" tracks nothing; None means $MLFLOW_TRACKING_URI, or else a SQLite file in
+    `folder`. A server that does not answer is replaced by that file, with a warning. run_id: go on with this
+    run; where the store does not know it a new one begins, which carries the tag `harden.resumed_from`.
+
+    Raises ConfigError for a uri that MLflow cannot open, LedgerError for a store that cannot be used.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    if uri == "none":
+        return MemoryLedger("nowhere: tracking is off")
+    place = _reachable(place_of(uri, folder), folder) if uri else local_place(folder)
+    if place.database is None:
+        return MlflowLedger.open(place, folder=folder, experiment=experiment, name=name, run_id=run_id)
+    check_sqlite(place.database)
+    with alone(place.database.parent):
+        return MlflowLedger.open(place, folder=folder, experiment=experiment, name=name, run_id=run_id)
+
+
+def _reachable(place: Place, folder: Path) -> Place:
+    reason = unreachable(place.uri) if place.is_server else None
+    if reason is None:
+        return place
+    local = local_place(folder)
+    logger.warning(
+        "tracking server %s is unreachable: %s; recording to %s instead", masked(place.uri), reason, local.uri
+    )
+    return local

@@ -1,0 +1,60 @@
+"""A job's reports in the ledger's words: which metric, which tag, under which name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harden import kernels
+from harden.data import DataSet
+from harden.environment import environment
+from harden.ledger import Ledger
+from harden.spelling import spell
+from harden.training import Begin, EpochStats, Event, TrainRequest
+from harden.training.job import News
+
+
+class Recorder:
+    """Writes what a job tells to `ledger`; the ordinary model's curves stand under `ordinary.`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.prefix = ""
+        self.events = 0
+
+    def begin(self, request: TrainRequest, data: DataSet) -> None:
+        """What was asked, on what data, on what machine."""
+        self.ledger.note(spell(request.recipe))
+        self.ledger.tag(environment() | {"harden.kind": "train", "harden.recipe.sha256": request.recipe.digest})
+        self.ledger.tag({"harden.kernels": ", ".join(kernels.available())})
+        for context in ("train", "test"):
+            self.ledger.data(name=data.name, digest=data.digest, source=data.source, context=context)
+
+    def __call__(self, news: News) -> None:
+        """Records one report."""
+        if isinstance(news, Begin):
+            self.prefix = "ordinary." if news.name == "ordinary" else ""
+        elif isinstance(news, EpochStats):
+            figures = {self.prefix + name: value for name, value in news.figures().items() if name != "step"}
+            self.ledger.log(figures, news.step)
+        elif isinstance(news, Event):
+            self.events += 1
+            self.ledger.tag({f"harden.event.{self.events}": f"step {news.step}: {news.kind}: {news.text}"})
+
+    def end(self, summary: Mapping[str, Any], files: list[Path]) -> None:
+        """The results and the files."""
+        threat = summary["threat"]
+        attack = f"{threat['norm']}_{threat['eps']}.{summary['attack']}".replace("/", "_").replace(" ", "_")
+        names = {"clean_accuracy": "clean_acc", "robust_accuracy": f"robust_acc.{attack}"}
+        names |= {f"baseline_{key}": f"ordinary.{name}" for key, name in names.items()}
+        for key, name in names.items():
+            if summary[key] is not None:
+                figures = summary[key]
+                self.ledger.log(
+                    {name: figures["value"], f"{name}.low": figures["low"], f"{name}.high": figures["high"]},
+                    0,
+                )
+        self.ledger.log({"test_images": summary["robust_accuracy"]["n"], "seconds": summary["seconds"]}, 0)
+        self.ledger.tag({"harden.attack": summary["attack"], "harden.weights.sha256": summary["weights_sha256"]})
+        self.ledger.tag({"harden.norm": threat["norm"], "harden.eps": threat["eps"]})
+        for path in files:
+            self.ledger.keep(path)

@@ -1,0 +1,82 @@
+"""Which dataclass stands behind which option, and their registration with Hydra.
+
+Meaning (type, default, check) is in the dataclass; a YAML file of `configs/` holds the differences that make an
+option; the command line has the last word. A new option is a dataclass, a YAML file and a line here.
+"""
+
+from dataclasses import is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from harden.attacks import Fgsm, Pgd
+from harden.data import Cifar10, Custom, Digits, FashionMnist, Folder, Mnist, Npz
+from harden.models import CHOICES
+from harden.threat import ThreatModel
+from harden.training.device import Compute
+from harden.training.objectives import Clean, Madry, Trades
+from harden.training.optimisers import AdamW, Sgd
+from harden.training.recipe import Judging
+from harden.training.request import Tracking, TrainRequest
+from harden.training.schedule import Schedule
+from harden.training.watchdog import Watchdog
+
+DATA = {
+    "digits": Digits,
+    "mnist": Mnist,
+    "fashion_mnist": FashionMnist,
+    "cifar10": Cifar10,
+    "folder": Folder,
+    "npz": Npz,
+    "custom": Custom,
+}
+
+GROUPS: dict[str, dict[str, type]] = {
+    "attack": {"pgd": Pgd, "fgsm": Fgsm},
+    "threat": dict.fromkeys(("linf", "l2", "l1"), ThreatModel),
+    "model": dict(CHOICES),
+    "data": DATA,
+    "objective": {"clean": Clean, "madry": Madry, "trades": Trades},
+    "optim": {"adamw": AdamW, "sgd": Sgd},
+    "schedule": dict.fromkeys(DATA, Schedule),
+}
+"""Group -> option -> dataclass. A schedule is called after the data set that it was made for."""
+
+PARTS: tuple[type, ...] = (Compute, Judging, Tracking, Watchdog)
+
+KNOWN: dict[str, type] = {
+    kind.__name__: kind
+    for kind in [*(kind for options in GROUPS.values() for kind in options.values()), *PARTS, TrainRequest]
+}
+"""Every configuration dataclass by name, for reading back what `spell` wrote."""
+
+
+def register(root: str, request: type) -> None:
+    """Tells Hydra of all options, and of `request` as the root of `root`."""
+    store = ConfigStore.instance()
+    for group, options in GROUPS.items():
+        for option, kind in options.items():
+            store.store(group=f"schema/{group}", name=option, node=_node(kind))
+    node = _node(request)
+    for group in {"data", "optim"} & node.keys():
+        node[group] = None  # else the default's fields would stay beside those of another choice
+    store.store(group="schema", name=root, node=node, package="_global_")
+
+
+def _node(kind: type) -> DictConfig:
+    return _open(OmegaConf.structured(kind))
+
+
+def _open(node: DictConfig) -> DictConfig:
+    """The node with the read-only flag of frozen dataclasses lifted, all the way down."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            _open(node[key])
+    return node
+
+
+def fields_of(kind: Any) -> list[str]:
+    """The keys of a configuration dataclass."""
+    return sorted(kind.__dataclass_fields__) if is_dataclass(kind) else []

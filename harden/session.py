@@ -1,0 +1,93 @@
+"""A training session, as the door runs it: data, folder, ledger, job, pictures, summary."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harden.console import Downloads, watching
+from harden.data import load
+from harden.drawing import draw
+from harden.errors import Interrupted
+from harden.ledger import Ledger, open_ledger
+from harden.recording import Recorder
+from harden.spelling import spell
+from harden.training import Job, TrainRequest, results
+from harden.training import folder as place
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """A request whose data, device, network and initial weights have been found to fit each other."""
+
+    def __init__(self, request: TrainRequest) -> None:
+        if request.attack is None:
+            logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
+        if request.compute.threads:
+            torch.set_num_threads(request.compute.threads)
+        downloads = Downloads()
+        try:
+            self.data = load(request.data, progress=downloads)
+        finally:
+            downloads.close()
+        self.request = request
+        self.job = Job(
+            request.recipe,
+            self.data,
+            compute=request.compute,
+            baseline=request.baseline,
+            every=request.checkpoint_seconds,
+        )
+
+    def run(self, folder: Path, stop: Callable[[], bool]) -> tuple[dict[str, Any], Ledger]:
+        """Runs the job in `folder`; the summary and the ledger, closed.
+
+        Raises Interrupted, with the way to go on, when `stop` said so, and TrainingError as `Training` does.
+        """
+        self.job.stop = stop
+        with place.alone(folder):
+            place.write_config(folder, spell(self.request))
+            ledger = self._ledger(folder)
+            try:
+                summary = self._work(folder, ledger)
+            except (Interrupted, KeyboardInterrupt) as error:
+                ledger.close("KILLED")
+                raise Interrupted(
+                    f"stopped; the run in {folder} is kept",
+                    f"go on with: python -m harden.train resume={folder}",
+                ) from error
+            except BaseException:
+                ledger.close("FAILED")
+                raise
+            ledger.close()
+        return summary, ledger
+
+    def _ledger(self, folder: Path) -> Ledger:
+        tracking, home = self.request.tracking, folder.resolve().parent
+        ledger = open_ledger(
+            uri=tracking.uri,
+            folder=home,
+            experiment=tracking.experiment or self.data.name,
+            name=folder.name,
+            run_id=place.read_record(folder),
+        )
+        place.write_record(folder, ledger.run_id)
+        logger.info("recording to %s (a copy of the weights goes there too)", ledger.location)
+        return ledger
+
+    def _work(self, folder: Path, ledger: Ledger) -> dict[str, Any]:
+        recorder = Recorder(ledger)
+        recorder.begin(self.request, self.data)
+        with watching() as watch:
+            for news in self.job.run(folder / place.CHECKPOINTS):
+                recorder(news)
+                watch(news)
+        files = draw(self.job, folder)
+        summary = results.write(self.job, folder, run_id=ledger.run_id)
+        names = (place.WEIGHTS, place.ORDINARY, place.CONFIG, place.SUMMARY)
+        kept = [folder / name for name in names if (folder / name).exists()]
+        recorder.end(summary, [*kept, *files])
+        return summary

@@ -1,0 +1,52 @@
+"""Harden a classifier: `python -m harden.train +attack=pgd`.
+
+Trains an ordinary model and a hardened one, attacks both on the same test images, writes weights, figures and
+pictures into a folder, and records the run in MLflow.
+"""
+
+from pathlib import Path
+from typing import NoReturn
+
+from harden import door
+from harden.console import result_table
+from harden.errors import ConfigError
+from harden.schema import KNOWN
+from harden.session import Session
+from harden.spelling import read
+from harden.training import TrainRequest
+from harden.training import folder as place
+
+
+def main() -> NoReturn:
+    """Runs the command line."""
+    door.run("train", TrainRequest, work)
+
+
+def work(request: TrainRequest, overrides: list[str]) -> int:
+    """One run from request to table; 0."""
+    if request.resume:
+        request, folder = resumed(request.resume, overrides)
+        session = Session(request)
+    else:
+        session = Session(request)  # all that can be wrong is found before a folder is made
+        folder = place.fresh(request.name, request.output, overwrite=request.overwrite)
+    with door.stoppable() as stop:
+        summary, ledger = session.run(folder, stop)
+    result_table(summary, folder, ledger)
+    return 0
+
+
+def resumed(resume: str, overrides: list[str]) -> tuple[TrainRequest, Path]:
+    """The request that the unfinished run in the folder `resume` was started with, and the folder."""
+    others = [one for one in overrides if not one.startswith("resume=")]
+    if others:
+        raise ConfigError(f"resume takes the run as it was configured, got {', '.join(others)}", "leave that out")
+    folder = place.unfinished(resume)
+    request = read(place.read_config(folder), KNOWN)
+    if not isinstance(request, TrainRequest):
+        raise ConfigError(f"{folder / place.CONFIG}: is not the configuration of a training run")
+    return request, folder
+
+
+if __name__ == "__main__":
+    main()

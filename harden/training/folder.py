@@ -1,0 +1,134 @@
+"""The folder of a run: who may write there, what lies where, and how a run is found again."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harden.errors import ConfigError, HardenError
+from harden.files import write_bytes, write_json
+
+RUNS = Path("runs")
+"""Where runs go that were given no folder, below the caller's."""
+
+CONFIG, SUMMARY, RECORD = "config.yaml", "summary.json", "record.json"
+WEIGHTS, ORDINARY = "weights.safetensors", "ordinary.safetensors"
+CURVES, EXAMPLES, CHECKPOINTS = "curves.svg", "examples.png", "checkpoints"
+OURS = (CONFIG, SUMMARY, RECORD, WEIGHTS, ORDINARY, CURVES, EXAMPLES, CHECKPOINTS)
+
+
+def fresh(name: str, output: str | None, *, overwrite: bool) -> Path:
+    """A folder for a new run: `output`, or the first free of runs/<name>, runs/<name>-2, ...
+
+    Raises ConfigError where `output` holds a run and `overwrite` does not allow to replace it.
+    """
+    if output is None:
+        return _first_free(name)
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"output={output} is a file, wanted a folder")
+    if not overwrite:
+        _refuse_occupied(folder)
+    _make(folder)
+    with alone(folder):
+        for name in OURS:
+            _remove(folder / name)
+    return folder
+
+
+def unfinished(resume: str) -> Path:
+    """The folder of a run that can be continued; ConfigError where there is none."""
+    folder = Path(resume)
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"resume={resume}: there is no run in this folder", "a run's folder holds config.yaml")
+    if (folder / SUMMARY).is_file():
+        raise ConfigError(f"resume={resume}: this run is finished already", f"its results are in {folder / SUMMARY}")
+    return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process works in `folder`; HardenError where one does already."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise HardenError(f"{folder}: another process is working here", "wait for it or stop it") from error
+    finally:
+        os.close(handle)
+
+
+def write_config(folder: Path, plain: Any) -> None:
+    """The request as YAML, from which a run can be continued or repeated."""
+    write_bytes(folder / CONFIG, yaml.safe_dump(plain, sort_keys=False).encode())
+
+
+def read_config(folder: Path) -> Any:
+    """What `write_config` wrote; ConfigError where it cannot be read."""
+    try:
+        return yaml.safe_load((folder / CONFIG).read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{folder / CONFIG}: cannot be read: {error}") from error
+
+
+def write_record(folder: Path, run_id: str) -> None:
+    """Remembers under which id the ledger knows the run."""
+    write_json(folder / RECORD, {"run_id": run_id})
+
+
+def read_record(folder: Path) -> str | None:
+    """The ledger's id of the run, None where none was written."""
+    try:
+        return str(json.loads((folder / RECORD).read_text())["run_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _first_free(name: str) -> Path:
+    for number in range(1, 10_000):
+        folder = RUNS / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise HardenError(f"{folder}: cannot be made: {error.strerror}", "say output=FOLDER") from error
+        return folder
+    raise HardenError(f"{RUNS}: holds 9,999 runs called {name}", "say output=FOLDER")
+
+
+def _refuse_occupied(folder: Path) -> None:
+    if (folder / SUMMARY).exists():
+        raise ConfigError(
+            f"output={folder} holds a finished run",
+            "choose another folder, or say overwrite=true to replace it",
+        )
+    if (folder / CONFIG).exists():
+        raise ConfigError(
+            f"output={folder} holds an unfinished run",
+            f"continue it with resume={folder}, or say overwrite=true to replace it",
+        )
+    for name in OURS:
+        if (folder / name).exists():
+            raise ConfigError(f"output={folder} holds a file called {name}", "say overwrite=true to replace it")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HardenError(f"{folder}: cannot be made: {(error.strerror or str(error)).lower()}") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,155 @@
+"""One job of hardening: train an ordinary model, train the hardened one, measure both on the same test images."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from harden.data import DataSet
+from harden.errors import Interrupted
+from harden.evaluation import Accuracy, Outcome, joined, judging
+from harden.models import load
+from harden.seeds import stream
+from harden.training.device import Compute
+from harden.training.loop import Training, fresh_model, never
+from harden.training.objectives import Clean
+from harden.training.recipe import Recipe
+from harden.training.reports import EpochStats, Event, Report
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A part of the job begins: `steps` units of work, of which reports tell how many are done."""
+
+    name: str
+    text: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """So many test images more have been judged."""
+
+    images: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trained model and what it is worth on the test images."""
+
+    model: nn.Module
+    outcome: Outcome
+    epochs: tuple[EpochStats, ...] = ()
+    events: tuple[Event, ...] = ()
+    chosen: str = ""
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+
+    @property
+    def clean(self) -> Accuracy:
+        """Accuracy on clean test images."""
+        return self.outcome.clean_accuracy
+
+    @property
+    def robust(self) -> Accuracy:
+        """Accuracy on the same images under the judge's attack."""
+        return self.outcome.robust_accuracy
+
+
+News = Begin | Judged | Report
+
+
+class Job:
+    """`run` it; then `hardened` and `ordinary` hold what came out (`ordinary` None where not asked for).
+
+    `ordinary` is what hardening started from: the weights of `recipe.init` where given, else a model trained
+    without an attack from the same initial weights on the same images in the same order. A recipe without
+    an attack is itself the ordinary model.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: DataSet,
+        *,
+        compute: Compute,
+        baseline: bool = True,
+        every: float = 60.0,
+        stop: Callable[[], bool] = never,
+    ) -> None:
+        self.recipe, self.data, self.compute, self.baseline = recipe, data, compute, baseline
+        self.every, self.stop = every, stop
+        self.device = compute.where()
+        self.hardened: Measured | None = None
+        self.ordinary: Measured | None = None
+        fresh_model(recipe, data)  # a network or weights that do not fit are told before anything is written
+
+    def run(self, folder: Path | None = None) -> Iterator[News]:
+        """Runs the job, with checkpoints below `folder`; raises what `Training` raises."""
+        self.folder = folder
+        if self.recipe.attack is None:
+            self.hardened = self.ordinary = yield from self._train("ordinary", self.recipe)
+            return
+        if self.baseline and self.recipe.init:
+            self.ordinary = yield from self._as_given(Path(self.recipe.init))
+        elif self.baseline:
+            plain = replace(self.recipe, attack=None, objective=Clean())
+            self.ordinary = yield from self._train("ordinary", plain)
+        self.hardened = yield from self._train("hardened", self.recipe)
+
+    @property
+    def test_ids(self) -> Tensor:
+        """The test images that results are measured on: the first `judge.images`."""
+        limit = self.recipe.judge.images or len(self.data.test)
+        return torch.arange(min(limit, len(self.data.test)), device=self.device)
+
+    def _train(self, name: str, recipe: Recipe) -> Generator[News, None, Measured]:
+        training = Training(
+            recipe,
+            self.data,
+            device=self.device,
+            bf16=self.compute.bf16(self.device),
+            folder=self.folder / name if self.folder else None,
+            every=self.every,
+            stop=self.stop,
+        )
+        yield Begin(name, f"train {name}", training.steps)
+        yield from training
+        model, state = training.selected(), training.state
+        began = time.monotonic()
+        outcome = yield from self._judge(name, model)
+        return Measured(
+            model,
+            outcome,
+            tuple(state.epochs),
+            tuple(state.events),
+            state.chosen,
+            state.seconds + time.monotonic() - began,
+            training.images_per_second,
+        )
+
+    def _as_given(self, path: Path) -> Generator[News, None, Measured]:
+        model, _ = load(path)
+        outcome = yield from self._judge("given", model.to(self.device))
+        return Measured(model, outcome, chosen=f"as given in {path.name}")
+
+    def _judge(self, name: str, model: nn.Module) -> Generator[News, None, Outcome]:
+        recipe, parts = self.recipe, []
+        yield Begin(f"judge-{name}", f"attack {name}", len(self.test_ids))
+        for part in judging(
+            model,
+            self.data.test.to(self.device),
+            self.test_ids,
+            recipe.judge.attack,
+            recipe.threat,
+            rng=stream(recipe.seed, "judge"),
+            batch_size=recipe.judge.batch_size,
+        ):
+            parts.append(part)
+            yield Judged(len(part.clean))
+            if self.stop():
+                raise Interrupted("stopped on request")
+        return joined(parts)

@@ -1,0 +1,356 @@
+"""The training loop, as something to iterate over: `for report in Training(recipe, data): ...`.
+
+It knows neither ledger nor progress bar. Everything random is drawn by (seed, epoch, sample id), everything
+scheduled is a function of the step, so that a run killed at any step and resumed ends with the same bits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harden.attacks import Attack, Fgsm, Pgd
+from harden.data import Batch, DataSet, augment, epoch_order, hold_out
+from harden.errors import Interrupted, TrainingError
+from harden.evaluation import judge
+from harden.models import Classifier, build, default_for, load_into
+from harden.seeds import stream
+from harden.training import checkpoint
+from harden.training.averaging import Average
+from harden.training.device import autocast
+from harden.training.recipe import Recipe
+from harden.training.reports import EpochStats, Event, Report, StepStats
+from harden.training.state import State
+from harden.training.tally import WIDTH, Means, Tally, means
+from harden.training.watchdog import STRONG, Look, Verdict, diverged, examine, stronger
+
+PULSE = 10
+"""Steps between two looks at the device's counters: the only host synchronisation of a step is there."""
+
+ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm}
+
+
+def never() -> bool:
+    """No wish to stop."""
+    return False
+
+
+def fresh_model(recipe: Recipe, data: DataSet) -> Classifier:
+    """The recipe's network before training: drawn from the seed, or with the weights of `recipe.init`.
+
+    Raises ConfigError or WeightsError where network, weights and images do not fit each other.
+    """
+    model = build(
+        recipe.model or default_for(data.shape),
+        shape=data.shape,
+        classes=len(data.classes),
+        mean=data.mean,
+        std=data.std,
+        rng=stream(recipe.seed, "init"),
+    )
+    if recipe.init:
+        load_into(model, Path(recipe.init))
+    return model
+
+
+class Training:
+    """One model being trained by `recipe` on `data`; iterate to run it, then ask for `selected()`.
+
+    With `folder`, checkpoints are written there at least every `every` seconds and a run found there is
+    continued. `stop` is asked after each step; when it says yes, a checkpoint is written and Interrupted raised.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: DataSet,
+        *,
+        device: torch.device | None = None,
+        bf16: bool = False,
+        folder: Path | None = None,
+        every: float = 60.0,
+        stop: Callable[[], bool] = never,
+    ) -> None:
+        self.recipe, self.data, self.bf16 = recipe, data, bf16
+        self.device = device or torch.device("cpu")
+        self.folder, self.every, self.stop = folder, every, stop
+        self.model = fresh_model(recipe, data).to(self.device)
+        self.average = Average(self.model)
+        self.optimiser = recipe.optim.over(self.model)
+        self.state = State(attack=recipe.attack)
+        self.train_ids, self.val_ids = self._hold_out()
+        self.split = data.train.to(self.device)
+        self.tally = Tally(self.device)
+        self.good = self._capture()
+        self.best = checkpoint.below(self.good, "model/")
+        self._order: tuple[int, Tensor] = (-1, self.train_ids)
+        self._saved = self._began = time.monotonic()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in an epoch; the rest of an epoch's images is left out, other ones each time."""
+        return max(1, len(self.train_ids) // self.recipe.schedule.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return max(1, math.ceil(self.recipe.schedule.epochs * self.steps_per_epoch))
+
+    def __iter__(self) -> Iterator[Report]:
+        """Runs to the end. Raises TrainingError when the watchdogs give up, Interrupted when asked to stop."""
+        yield from self._resume()
+        self._saved = self._began = time.monotonic()
+        while self.state.step < self.steps:
+            self._step()
+            yield from self._after_step()
+            if self.stop():
+                self._save()
+                raise Interrupted("stopped on request")
+            if time.monotonic() - self._saved > self.every:
+                self._save()
+        self._save()
+
+    def selected(self) -> nn.Module:
+        """The weights that did best on validation, in a model of their own, in eval mode."""
+        model = Average(self.model).model.eval()
+        model.load_state_dict(self.best)
+        return model
+
+    # -- one step ---------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        state, schedule = self.state, self.recipe.schedule
+        batch, rng = self._batch(state.step), stream(self.recipe.seed, "train", self._epoch(state.step))
+        rng = rng.at(batch.index)
+        choice = self.recipe.data
+        batch = augment(batch, shift=choice.shift, flip=choice.flip, rng=rng.child("augment"))
+        threat = self.recipe.threat.scaled(schedule.eps_share(state.step, self.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.recipe.optim.lr * self._rate()
+        self.model.train()
+        with autocast(self.device, self.bf16):
+            loss = self.recipe.objective(self.model, batch, state.attack, threat, rng=rng.child("attack"))
+        loss.value.backward()
+        if schedule.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.average.update(self.model, schedule.decay(state.step) if schedule.ema else 0.0)
+        self.tally.add(loss, len(batch.y))
+        state.step += 1
+
+    def _batch(self, step: int) -> Batch:
+        epoch, size = self._epoch(step), min(self.recipe.schedule.batch_size, len(self.train_ids))
+        if self._order[0] != epoch:
+            order = epoch_order(len(self.train_ids), stream(self.recipe.seed, "order", epoch))
+            self._order = epoch, self.train_ids[order].to(self.device)
+        first = (step % self.steps_per_epoch) * size
+        return self.split.batch(self._order[1][first : first + size])
+
+    def _epoch(self, step: int) -> int:
+        return step // self.steps_per_epoch
+
+    def _rate(self) -> float:
+        return self.state.lr_scale * self.recipe.schedule.rate(self.state.step, self.steps)
+
+    # -- between steps ----------------------------------------------------------------------------------
+
+    def _after_step(self) -> Iterator[Report]:
+        step, last = self.state.step, self.state.step == self.steps
+        epoch_over = step % self.steps_per_epoch == 0 or last
+        if step % PULSE == 0 or epoch_over:
+            yield self._pulse()
+            yield from self._check_divergence()
+        if self._look_due():
+            yield from self._look()
+        if epoch_over:
+            yield self._close_epoch(last)
+
+    def _pulse(self) -> StepStats:
+        """Reads the device's counters."""
+        sums, state = self.tally.take(), self.state
+        self._clock(training=True)
+        now = self._means(sums)
+        state.losses = [*state.losses[-99:], now.loss]
+        state.tally = [a + b for a, b in zip(state.tally, sums, strict=True)]
+        speed = self.images_per_second
+        return StepStats(state.step, self.steps, self._progress(), now.loss, now.clean, now.robust, speed)
+
+    def _means(self, sums: list[float]) -> Means:
+        clean, robust = self.recipe.objective.looks
+        return means(sums, clean=clean, robust=robust)
+
+    def _clock(self, *, training: bool) -> None:
+        """Adds the time since the last call to the run's time, and to the training's unless it was a measurement."""
+        now = time.monotonic()
+        self.state.seconds += now - self._began
+        self.state.training += (now - self._began) if training else 0.0
+        self._began = now
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second of training steps, measurements left out."""
+        size = min(self.recipe.schedule.batch_size, len(self.train_ids))
+        return self.state.step * size / max(self.state.training, 1e-9)
+
+    def _progress(self) -> float:
+        return self.state.step / self.steps_per_epoch
+
+    def _close_epoch(self, last: bool) -> EpochStats:
+        state, schedule = self.state, self.recipe.schedule
+        epoch = self._means(state.tally)
+        state.tally = [0.0] * WIDTH
+        stride = max(1, round(schedule.validate_every * self.steps_per_epoch))
+        due = last or state.step % stride == 0
+        row = EpochStats(
+            step=state.step,
+            epoch=self._progress(),
+            loss=epoch.loss,
+            lr=self.recipe.optim.lr * state.lr_scale * schedule.rate(state.step - 1, self.steps),
+            eps=self.recipe.threat.radius * schedule.eps_share(state.step - 1, self.steps),
+            images_per_second=self.images_per_second,
+            train_clean=epoch.clean,
+            train_robust=epoch.robust,
+            **(self._validate() if due else {}),
+        )
+        state.epochs.append(row)
+        return row
+
+    # -- validation and selection -----------------------------------------------------------------------
+
+    def _validate(self) -> dict[str, float]:
+        self._clock(training=True)
+        figures: dict[str, float] = {}
+        candidates = {"": self.model} | ({"_ema": self.average.model} if self.recipe.schedule.ema else {})
+        for suffix, model in candidates.items():
+            clean, robust = self._accuracy(model, self.recipe.judge.validation_attack, self.val_ids)
+            figures |= {f"val_clean{suffix}": clean, f"val_robust{suffix}": robust}
+            score = (clean, robust) if self.recipe.attack is None else (robust, clean)
+            if score >= self.state.best:
+                self.state.best = score
+                self.state.chosen = f"{'averaged' if suffix else 'raw'}, step {self.state.step}"
+                self.best = {name: value.clone() for name, value in model.state_dict().items()}
+        if self.recipe.attack is None:
+            self.good = self._capture()
+        self._clock(training=False)
+        return figures
+
+    def _accuracy(self, model: nn.Module, attack: Attack, ids: Tensor) -> tuple[float, float]:
+        """Clean and robust accuracy on training-set images; always the same start noise."""
+        outcome = judge(
+            model,
+            self.split,
+            ids.to(self.device),
+            attack,
+            self.recipe.threat,
+            rng=stream(self.recipe.seed, "look"),
+            batch_size=self.recipe.judge.batch_size,
+        )
+        return outcome.clean_accuracy.value, outcome.robust_accuracy.value
+
+    # -- watchdogs --------------------------------------------------------------------------------------
+
+    def _look_due(self) -> bool:
+        watchdog, attack = self.recipe.watchdog, self.state.attack
+        if attack is None or not watchdog.every:
+            return False
+        passes = attack.steps if isinstance(attack, Pgd) else 1
+        stride = watchdog.stride(
+            steps_per_epoch=self.steps_per_epoch, batch_size=self.recipe.schedule.batch_size, passes=passes
+        )
+        stride = max(1, stride // 2) if self.state.alert else stride
+        return self.state.step - self.state.looked >= stride
+
+    def _look(self) -> Iterator[Event]:
+        state, attack = self.state, self.state.attack
+        if attack is None:
+            return
+        self._clock(training=True)
+        ids = self.train_ids[: self.recipe.watchdog.images]
+        _, own = self._accuracy(self.model, attack, ids)
+        _, strong = self._accuracy(self.model, STRONG, ids)
+        self._clock(training=False)
+        look = Look(state.step, own, strong)
+        verdict = examine(state.looks, look, self.recipe.watchdog)
+        state.looked, state.alert = state.step, verdict is Verdict.falling
+        if verdict is Verdict.collapse:
+            state.attack = stronger(attack)
+            text = f"catastrophic overfitting: {own:.1%} on its own attack, {strong:.1%} on {STRONG.label}"
+            yield self._roll_back("overfitting", f"{text}; going on with {state.attack.label}", asdict(look))
+            return
+        state.looks.append(look)
+        if verdict is Verdict.fine:
+            self.good = self._capture()
+        else:
+            text = f"own and strong accuracy fall together: {own:.1%} and {strong:.1%}; looking twice as often"
+            yield self._note("warning", text, asdict(look))
+
+    def _check_divergence(self) -> Iterator[Event]:
+        why = diverged(self.state.losses, len(self.data.classes))
+        if why:
+            self.state.lr_scale /= 2
+            text = f"divergence: {why}; going on at {self.state.lr_scale:g} of the learning rate"
+            yield self._roll_back("divergence", text, {})
+
+    def _roll_back(self, kind: str, text: str, figures: dict[str, float]) -> Event:
+        """Back to the last good tensors; the schedule goes on. TrainingError after too many trips."""
+        state = self.state
+        state.trips += 1
+        state.looks, state.losses, state.tally = [], [], [0.0] * WIDTH
+        self.tally.clear()
+        checkpoint.restore(self.good, self.model, self.average.model, self.optimiser)
+        event = self._note(kind, text, figures)
+        if state.trips > self.recipe.watchdog.trips:
+            self._save()
+            raise TrainingError(
+                f"training was stopped after {state.trips} roll-backs; the last: {text.split(';')[0]}",
+                f"the last good weights are kept in {self.folder or 'memory'}; lower optim.lr, or look at the data",
+            )
+        return event
+
+    def _note(self, kind: str, text: str, figures: dict[str, float]) -> Event:
+        event = Event(kind, self.state.step, self._progress(), text, figures)
+        self.state.events.append(event)
+        return event
+
+    # -- checkpoints ------------------------------------------------------------------------------------
+
+    def _capture(self) -> checkpoint.Tensors:
+        return checkpoint.capture(self.model, self.average.model, self.optimiser)
+
+    def _save(self) -> None:
+        """A checkpoint of this very step, unless the numbers since the last pulse are not finite."""
+        self._saved = time.monotonic()
+        if self.folder is None or not self.tally.finite:
+            return
+        self._clock(training=True)
+        tensors = {f"now/{name}": value for name, value in self._capture().items()}
+        tensors |= {f"good/{name}": value for name, value in self.good.items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()} | {"sums": self.tally.sums}
+        state: dict[str, Any] = {"recipe": self.recipe.digest, "state": self.state.plain()}
+        checkpoint.write(self.folder, self.state.step, tensors, state)
+
+    def _resume(self) -> Iterator[Event]:
+        found = checkpoint.newest(self.folder) if self.folder else None
+        if found is None:
+            return
+        tensors, saved = found
+        if saved["recipe"] != self.recipe.digest:
+            raise TrainingError(
+                f"{self.folder}: the checkpoint belongs to another recipe", "choose another output folder"
+            )
+        checkpoint.restore(checkpoint.below(tensors, "now/"), self.model, self.average.model, self.optimiser)
+        self.good, self.best = checkpoint.below(tensors, "good/"), checkpoint.below(tensors, "best/")
+        self.tally.restore(tensors["sums"])
+        self.state = State.of(saved["state"], ATTACKS)
+        step = self.state.step
+        yield Event("resume", step, self._progress(), f"continued at step {step} of {self.steps}")
+
+    def _hold_out(self) -> tuple[Tensor, Tensor]:
+        count = max(1, min(self.recipe.schedule.validation, len(self.data.train) // 10))
+        return hold_out(self.data.train.y, count, stream(self.recipe.seed, "validation"))

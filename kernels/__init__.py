@@ -1,0 +1,146 @@
+"""The hot loops of perturbation: one interface, several engines that agree.
+
+Shapes: x, x_adv, gradient and out are (n, *pixel), one sample a row, of one shape, device and
+dtype (float32 or float64).
+x is the clean image and lies in the box low..high; eps, step, low and high are in pixel units and are rounded
+to float32 once, so that every engine computes with the same numbers. Each function writes `out` and returns
+it; out may be x_adv, and shares memory with no other argument. Nothing here is recorded by autograd.
+
+What is guaranteed after rounding, for finite x_adv: the box exactly; the L-inf ball as the interval
+[x - eps, x + eps] computed in the tensors' dtype; the L2 and L1 balls to 1e-6 times max(eps, high - low).
+L-inf and uniform give the same bits in float32 on every engine (inputs without negative zeros); L2 and L1
+agree to 1e-6. Bad arguments raise ValueError.
+"""
+
+from torch import Tensor
+
+from harden.kernels import dispatch
+from harden.kernels.arguments import agree, limits, one_row_each, ordered, pixels_in, single, word
+from harden.kernels.dispatch import available, engine_for, using
+
+__all__ = [
+    "available",
+    "engine_for",
+    "project_l1",
+    "project_l2",
+    "project_linf",
+    "step_l1",
+    "step_l2",
+    "step_linf",
+    "uniform",
+    "using",
+]
+
+
+def step_linf(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    """clip(clip(x_adv + step * sign(gradient), x - eps, x + eps), low, high), with sign(NaN) = 0."""
+    agree(out, x_adv=x_adv, gradient=gradient, x=x)
+    step = single("step", step)
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, gradient, x, out)
+    return engine.step_linf(x_adv, gradient, x, step=step, eps=eps, low=low, high=high, out=out)
+
+
+def step_l2(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    """Each sample moved by `step` along gradient / ||gradient||_2, then `project_l2`.
+
+    The norm is summed in float64 and rounded to the tensors' dtype, so that a gradient of 1e-30 keeps its
+    direction. A sample whose norm is then zero or not finite does not move.
+    """
+    agree(out, x_adv=x_adv, gradient=gradient, x=x)
+    step = single("step", step)
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, gradient, x, out)
+    return engine.step_l2(x_adv, gradient, x, step=step, eps=eps, low=low, high=high, out=out)
+
+
+def step_l1(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    share: float,
+    out: Tensor,
+) -> Tensor:
+    """Each sample moved by an L1 length of `step` on its few steepest pixels, then `project_l1`.
+
+    SLIDE (Tramer and Boneh 2019, arXiv 1904.13000) among the coordinates that can still move: those whose
+    gradient is neither zero nor NaN and does not point out of the box at its edge. Of these the
+    ceil(share * d) with the largest |gradient| move by step / k * sign(gradient), where k is how many move:
+    ties with the last one move too, and k is less where fewer can. share is in (0, 1].
+    """
+    agree(out, x_adv=x_adv, gradient=gradient, x=x)
+    step = single("step", step)
+    count = pixels_in(share, out)
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, gradient, x, out)
+    return engine.step_l1(x_adv, gradient, x, step=step, eps=eps, low=low, high=high, count=count, out=out)
+
+
+def project_linf(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    """The nearest point of ball and box: clip(clip(x_adv, x - eps, x + eps), low, high)."""
+    agree(out, x_adv=x_adv, x=x)
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, x, out)
+    return engine.project_linf(x_adv, x, eps=eps, low=low, high=high, out=out)
+
+
+def project_l2(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    """The point of the ball nearest to x_adv, then cut by the box. x_adv itself where it is inside both."""
+    agree(out, x_adv=x_adv, x=x)
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, x, out)
+    return engine.project_l2(x_adv, x, eps=eps, low=low, high=high, out=out)
+
+
+def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    """The point nearest to x_adv, in the Euclidean sense, of the intersection of L1 ball and box.
+
+    Croce and Hein 2021 (arXiv 2103.01208): with u = x_adv - x and room_i the distance from x_i to the edge of
+    the box on u_i's side, the answer is x_i + sign(u_i) * min(max(|u_i| - lam, 0), room_i) for the least
+    lam >= 0 that brings the sum of lengths down to eps. x_adv cut by the box where that is inside the ball.
+    """
+    agree(out, x_adv=x_adv, x=x)
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, x, out)
+    return engine.project_l1(x_adv, x, eps=eps, low=low, high=high, out=out)
+
+
+def uniform(key: int, rows: Tensor, *, low: float, high: float, draw: int = 0, out: Tensor) -> Tensor:
+    """Uniform numbers low + (high - low) * u that depend on key, sample id, element and draw alone.
+
+    u = (word >> 8) / 2**24 in [0, 1); the word is number element % 4 of Philox4x32-10 (Salmon et al. 2011,
+    SC'11) at counter (element // 4, id low, id high, draw) under the 64-bit key, low words first. rows: the
+    samples' ids, int64 (n,); element: the flat index within a sample; draw: 0..2**32 - 1; out: float32.
+    The product and the sum are rounded apart; a result equals `high` only where the sum rounds up to it.
+    """
+    one_row_each(out, rows)
+    low, high = ordered(low, high)
+    span = single("high - low", high - low)
+    key, draw = word("key", key, bits=64), word("draw", draw, bits=32)
+    engine = dispatch.engine(rows, out)
+    return engine.uniform(key, rows, low=low, span=span, draw=draw, out=out)

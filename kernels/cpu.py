@@ -1,0 +1,119 @@
+"""The numba engine: contiguous tensors in main memory, float32 or int64, handed to compiled loops.
+
+For the main process only: a forked worker that calls a parallel loop after its parent did is killed.
+"""
+
+import math
+from collections.abc import Callable
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from harden.kernels import loops
+from harden.kernels.loops import Floats
+
+
+def _launch() -> int:
+    """Starts numba's threads; how many the CPU affinity, or NUMBA_NUM_THREADS, allows.
+
+    Their start sets the thread count of the OpenMP runtime that torch may share: torch gets its own back.
+    """
+    of_torch = torch.get_num_threads()
+    numba.set_num_threads(numba.get_num_threads())
+    torch.set_num_threads(of_torch)
+    return int(numba.get_num_threads())
+
+
+_LIMIT = _launch()
+
+
+def step_linf(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    return _run(loops.step_linf, (x_adv, gradient, x), (step, eps, low, high), out)
+
+
+def step_l2(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    return _run(loops.step_l2, (x_adv, gradient, x), (step, eps, low, high), out)
+
+
+def step_l1(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    count: int,
+    out: Tensor,
+) -> Tensor:
+    return _run(loops.step_l1, (x_adv, gradient, x), (step, eps, low, high), out, count)
+
+
+def project_linf(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    return _run(loops.project_linf, (x_adv, x), (eps, low, high), out)
+
+
+def project_l2(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    return _run(loops.project_l2, (x_adv, x), (eps, low, high), out)
+
+
+def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    return _run(loops.project_l1, (x_adv, x), (eps, low, high), out)
+
+
+def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
+    _share_threads(out)
+    loops.uniform(key & 0xFFFFFFFF, key >> 32, rows.numpy(), draw, np.float32(low), np.float32(span), _array(out))
+    torch.autograd.graph.increment_version(out)
+    return out
+
+
+def _run(
+    loop: Callable[..., None],
+    tensors: tuple[Tensor, ...],
+    numbers: tuple[float, ...],
+    out: Tensor,
+    *counts: int,
+) -> Tensor:
+    _share_threads(out)
+    loop(*map(_array, tensors), *map(np.float32, numbers), *counts, _array(out))
+    torch.autograd.graph.increment_version(out)  # autograd cannot see writes that bypass torch
+    return out
+
+
+def _array(tensor: Tensor) -> Floats:
+    array: Floats = tensor.detach().numpy()
+    return array.reshape(len(array), math.prod(array.shape[1:]))
+
+
+def _share_threads(out: Tensor) -> None:
+    """One thread for each 32,768 elements, torch's own measure, and no more than torch may use.
+
+    Left alone, numba takes one for each CPU the process may run on. On a busy machine a small loop
+    then waits milliseconds for its second thread.
+    """
+    wanted = max(1, out.numel() // 32768)
+    numba.set_num_threads(min(wanted, torch.get_num_threads(), _LIMIT))

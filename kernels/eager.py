@@ -1,0 +1,168 @@
+"""The engine that runs everywhere: torch operations, any device, floating dtype and layout.
+
+Nothing here synchronises with the host, so a caller may capture it in a CUDA graph. L1 and L2 lengths are
+summed in float64: in float32 the sum over 150,528 pixels alone may be off by more than 1e-6.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+_MASK = 0xFFFFFFFF
+_BISECTIONS = 32  # a bracket of the longest change over 2**32: below float32's resolution of a pixel
+
+
+@torch.no_grad()
+def step_linf(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    torch.add(x_adv, torch.sign(gradient).mul_(step), out=out)
+    return project_linf(out, x, eps=eps, low=low, high=high, out=out)
+
+
+@torch.no_grad()
+def step_l2(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    norm = _norm(gradient)
+    moves = (norm > 0) & norm.isfinite()
+    direction = torch.where(moves, gradient / norm, 0)
+    torch.add(x_adv, direction.mul_(step), out=out)
+    return project_l2(out, x, eps=eps, low=low, high=high, out=out)
+
+
+@torch.no_grad()
+def step_l1(
+    x_adv: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    count: int,
+    out: Tensor,
+) -> Tensor:
+    stuck = ((gradient > 0) & (x_adv >= high)) | ((gradient < 0) & (x_adv <= low)) | gradient.isnan()
+    steepness = gradient.abs().masked_fill_(stuck, 0)
+    moves = (steepness > 0) & (steepness >= _nth_largest(steepness, count))
+    each = (step / _total(moves).clamp_(min=1)).to(x_adv.dtype)
+    torch.add(x_adv, torch.sign(gradient).mul_(moves).mul_(each), out=out)
+    return project_l1(out, x, eps=eps, low=low, high=high, out=out)
+
+
+@torch.no_grad()
+def project_linf(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    edge = x - eps
+    torch.maximum(x_adv, edge, out=out)
+    torch.add(x, eps, out=edge)
+    torch.minimum(out, edge, out=out)
+    return out.clamp_(low, high)
+
+
+@torch.no_grad()
+def project_l2(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    change = x_adv - x
+    norm = _norm(change)
+    kept = _added_inwards(x, change.mul_(eps / norm))
+    torch.where(norm > eps, kept, x_adv, out=out)
+    return out.clamp_(low, high)
+
+
+@torch.no_grad()
+def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
+    change = x_adv - x
+    length = change.abs()
+    room = torch.where(change > 0, high - x, x - low)
+    inside = _total(torch.minimum(length, room)) <= eps
+    kept = _shrunk(length, room, _shrinkage(length, room, eps))
+    torch.where(inside, x_adv, _added_inwards(x, kept.copysign_(change)), out=out)
+    return out.clamp_(low, high)
+
+
+@torch.no_grad()
+def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
+    elements = math.prod(out.shape[1:])
+    block = torch.arange(-(-elements // 4), device=rows.device)
+    id_low, id_high = (rows & _MASK)[:, None], (rows >> 32 & _MASK)[:, None]
+    words = torch.stack(philox((block[None], id_low, id_high, torch.full_like(block, draw)), key), dim=-1)
+    u = (words.flatten(1)[:, :elements] >> 8).to(torch.float32).mul_(2.0**-24)
+    torch.mul(u.reshape(out.shape), span, out=out)
+    return out.add_(low)
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The four words of Philox4x32-10 at `counter`: int64 tensors of 32-bit values that broadcast."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key & _MASK, key >> 32
+    for _ in range(10):
+        # int64 wraps, and a wrapped product has the bits of the unsigned one.
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
+        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
+    return c0, c1, c2, c3
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
+
+
+def _per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """`values`, one a sample, shaped to broadcast against `like`."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    norm = torch.linalg.vector_norm(_flat(tensor), dim=1, dtype=torch.float64)
+    return _per_sample(norm.to(tensor.dtype), tensor)
+
+
+def _total(tensor: Tensor) -> Tensor:
+    return _per_sample(_flat(tensor).sum(1, dtype=torch.float64), tensor)
+
+
+def _nth_largest(tensor: Tensor, n: int) -> Tensor:
+    return _per_sample(_flat(tensor).topk(n, dim=1, sorted=False).values.amin(1), tensor)
+
+
+def _shrinkage(length: Tensor, room: Tensor, eps: float) -> Tensor:
+    """Each sample's least lam, met from above, at which the shrunk lengths sum to eps at most."""
+    above = _per_sample(_flat(length).amax(1), length)
+    below = torch.zeros_like(above)
+    for _ in range(_BISECTIONS):
+        middle = (below + above) / 2
+        too_long = _total(_shrunk(length, room, middle)) > eps
+        below, above = torch.where(too_long, middle, below), torch.where(too_long, above, middle)
+    return above
+
+
+def _shrunk(length: Tensor, room: Tensor, lam: Tensor) -> Tensor:
+    return torch.minimum((length - lam).clamp_(min=0), room)
+
+
+def _added_inwards(x: Tensor, change: Tensor) -> Tensor:
+    """x + change, rounded so that it is never farther from x than `change` says.
+
+    Rounded to nearest, 150,528 pixels of one colour all err to the same side, and the ball is left.
+    """
+    total = x + change
+    too_far = (total - x).abs() > change.abs()
+    return torch.where(too_far, torch.nextafter(total, x), total)

@@ -1,0 +1,138 @@
+"""The definition of every operation: NumPy, one sample at a time, obvious and slow. Arrays are (n, d).
+
+Written apart from the rules and engines, so that their agreement with it is evidence. L-inf and uniform
+compute in float32, as the engines must to the bit; L2 and L1 compute in float64 and round once, at the end.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+def step_linf(
+    x_adv: Floats, gradient: Floats, x: Floats, *, step: float, eps: float, low: float, high: float
+) -> Floats:
+    sign = np.where(np.isnan(gradient), 0, np.sign(gradient)).astype(np.float32)
+    return project_linf(x_adv + np.float32(step) * sign, x, eps=eps, low=low, high=high)
+
+
+def project_linf(x_adv: Floats, x: Floats, *, eps: float, low: float, high: float) -> Floats:
+    radius = np.float32(eps)
+    in_ball = np.minimum(np.maximum(x_adv, x - radius), x + radius)
+    return _cut(in_ball, low, high)
+
+
+def step_l2(x_adv: Floats, gradient: Floats, x: Floats, *, step: float, eps: float, low: float, high: float) -> Floats:
+    moved = x_adv.astype(np.float64)
+    for point, slope in zip(moved, gradient.astype(np.float64), strict=True):
+        norm = np.float32(math.sqrt(np.sum(slope**2)))
+        if norm > 0 and np.isfinite(norm):
+            point += np.float32(step) * slope / norm
+    return _project_l2(moved, x, eps=eps, low=low, high=high)
+
+
+def project_l2(x_adv: Floats, x: Floats, *, eps: float, low: float, high: float) -> Floats:
+    return _project_l2(x_adv.astype(np.float64), x, eps=eps, low=low, high=high)
+
+
+def step_l1(
+    x_adv: Floats,
+    gradient: Floats,
+    x: Floats,
+    *,
+    step: float,
+    eps: float,
+    low: float,
+    high: float,
+    share: float,
+) -> Floats:
+    moved = x_adv.astype(np.float64)
+    for point, slope in zip(moved, gradient, strict=True):
+        chosen = _steepest(point, slope, low, high, math.ceil(share * point.size))
+        if chosen.any():
+            point[chosen] += np.float32(step) / chosen.sum() * np.sign(slope[chosen])
+    return _project_l1(moved, x, eps=eps, low=low, high=high)
+
+
+def project_l1(x_adv: Floats, x: Floats, *, eps: float, low: float, high: float) -> Floats:
+    return _project_l1(x_adv.astype(np.float64), x, eps=eps, low=low, high=high)
+
+
+def uniform(key: int, rows: NDArray[np.int64], pixels: int, *, low: float, high: float, draw: int = 0) -> Floats:
+    """Numbers of shape (n, pixels)."""
+    out = np.empty((len(rows), pixels), np.float32)
+    span = np.float32(float(np.float32(high)) - float(np.float32(low)))
+    for i, row in enumerate(rows.tolist()):
+        for element in range(pixels):
+            identity = row % 2**64
+            counter = (element // 4, identity % 2**32, identity // 2**32, draw)
+            word = philox(counter, (key % 2**32, key // 2**32))[element % 4]
+            out[i, element] = np.float32(low) + span * np.float32((word >> 8) / 2**24)
+    return out
+
+
+def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Philox4x32-10 (Salmon et al. 2011, figure 2 and section 3.3) over Python's unbounded integers."""
+    left, carried_left, right, carried_right = counter
+    for number in range(10):
+        high_left, low_left = divmod(0xD2511F53 * left, 2**32)
+        high_right, low_right = divmod(0xCD9E8D57 * right, 2**32)
+        left = high_right ^ carried_left ^ (key[0] + number * 0x9E3779B9) % 2**32
+        right = high_left ^ carried_right ^ (key[1] + number * 0xBB67AE85) % 2**32
+        carried_left, carried_right = low_right, low_left
+    return left, carried_left, right, carried_right
+
+
+def _project_l2(x_adv: Doubles, x: Floats, *, eps: float, low: float, high: float) -> Floats:
+    out = x_adv.copy()
+    for point, centre in zip(out, x.astype(np.float64), strict=True):
+        norm = math.sqrt(np.sum((point - centre) ** 2))
+        if norm > np.float32(eps):
+            point[...] = centre + (point - centre) * np.float32(eps) / norm
+    return _boxed(out, low, high)
+
+
+def _project_l1(x_adv: Doubles, x: Floats, *, eps: float, low: float, high: float) -> Floats:
+    out = x_adv.copy()
+    for point, centre in zip(out, x.astype(np.float64), strict=True):
+        change = point - centre
+        room = np.where(change > 0, np.float32(high) - centre, centre - np.float32(low))
+        lam = _shrinkage(abs(change), room, float(np.float32(eps)))
+        point[...] = centre + np.sign(change) * _lengths(abs(change), room, lam)
+    return _boxed(out, low, high)
+
+
+def _shrinkage(change: Doubles, room: Doubles, eps: float) -> float:
+    """The least lam >= 0 with lengths that sum to eps at most: found between two neighbouring kinks."""
+    kinks = np.unique(np.maximum(np.concatenate([[0.0], change.ravel(), (change - room).ravel()]), 0))
+    sums = np.array([_lengths(change, room, kink).sum() for kink in kinks])
+    if sums[0] <= eps:
+        return 0.0
+    after = int(np.argmax(sums <= eps))
+    share = (sums[after - 1] - eps) / (sums[after - 1] - sums[after])
+    return float(kinks[after - 1] + share * (kinks[after] - kinks[after - 1]))
+
+
+def _lengths(change: Doubles, room: Doubles, lam: float) -> Doubles:
+    return np.minimum(np.maximum(change - lam, 0), room)
+
+
+def _steepest(point: Doubles, slope: Floats, low: float, high: float, count: int) -> NDArray[np.bool_]:
+    up, down = (slope > 0) & (point < np.float32(high)), (slope < 0) & (point > np.float32(low))
+    steepness = np.where(up | down, abs(slope), 0)
+    least = np.sort(steepness.ravel())[-count]
+    chosen: NDArray[np.bool_] = (steepness >= least) & (steepness > 0)
+    return chosen
+
+
+def _boxed(point: Doubles, low: float, high: float) -> Floats:
+    return _cut(point.astype(np.float32), low, high)
+
+
+def _cut(point: Floats, low: float, high: float) -> Floats:
+    cut: Floats = np.clip(point, np.float32(low), np.float32(high))
+    return cut
