@@ -1,5 +1,6 @@
 """What a person sees while a run goes on, on stderr: bars on a terminal, one line an epoch elsewhere."""
 
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 from harden.evaluation import Outcome
-from harden.ledger import Ledger
+from harden.ledger import Ledger, MemoryLedger
 from harden.training import Begin, EpochStats, Event, Judged, StepStats
 from harden.training.folder import CURVES, EXAMPLES, WEIGHTS
 from harden.training.job import News
@@ -63,7 +64,7 @@ class Watching:
         if self.progress is None or self.task is None:
             return
         if isinstance(news, StepStats):
-            speed = f"{news.images_per_second:,.0f} img/s  loss {news.loss:.3f}"
+            speed = f"{news.images_per_second:,.0f} img/s  loss {news.loss or math.nan:.3f}"
             self.progress.update(self.task, completed=news.step, speed=speed)
         else:
             self.progress.update(self.task, advance=news.images)
@@ -123,7 +124,7 @@ class Downloads:
 
 
 def _epoch_text(news: EpochStats) -> str:
-    parts = [f"loss {news.loss:.3f}"]
+    parts = [f"loss {news.loss:.3f}"] if news.loss is not None else []
     for name, value in (("train clean", news.train_clean), ("train robust", news.train_robust)):
         parts += [f"{name} {value:.1%}"] if value is not None else []
     parts += _validated("validation clean", news.val_clean, news.val_clean_ema)
@@ -148,7 +149,7 @@ def result_table(summary: Mapping[str, Any], folder: Path, ledger: Ledger) -> No
     before = [summary["baseline_clean_accuracy"], summary["baseline_robust_accuracy"]]
     after = [summary["clean_accuracy"], summary["robust_accuracy"]]
     if before[0]:
-        table.add_row("before (ordinary)", *map(_percent, before))
+        table.add_row(f"before ({summary['baseline']})", *map(_percent, before))
     if summary["training_attack"]:
         table.add_row(f"after ({summary['objective']}, {summary['training_attack']})", *map(_percent, after))
         if before[0]:
@@ -159,9 +160,13 @@ def result_table(summary: Mapping[str, Any], folder: Path, ledger: Ledger) -> No
     )
     out.print(f"weights   {folder / WEIGHTS}")
     out.print(f"pictures  {folder / CURVES}, {folder / EXAMPLES}")
-    out.print(f"run       {ledger.run_id} in {ledger.location}")
-    out.print(f"next      {ledger.how_to_look}")
-    out.print(f"          python -m harden.evaluate weights={folder / WEIGHTS}")
+    if isinstance(ledger, MemoryLedger):
+        out.print("run       not recorded: tracking is off")
+    else:
+        out.print(f"run       {ledger.run_id} in {ledger.location}")
+    out.print(f"next      python -m harden.evaluate weights={folder / WEIGHTS}")
+    if not isinstance(ledger, MemoryLedger):
+        out.print(f"          {ledger.how_to_look}")
 
 
 def evaluation_table(outcome: Outcome, *, data: str, attack: str, threat: str, weights: Path) -> None:
@@ -172,8 +177,8 @@ def evaluation_table(outcome: Outcome, *, data: str, attack: str, threat: str, w
         table.add_column(name, justify="right")
     table.add_row(*(_percent(asdict(one)) for one in (outcome.clean_accuracy, outcome.robust_accuracy)))
     out.print(table)
-    out.print(f"accuracy on {len(outcome.clean)} test images, with 95 % Wilson intervals; an upper bound: a stronger")
-    out.print("attack may find more")
+    out.print(f"accuracy on {len(outcome.clean)} test images, with 95 % Wilson intervals")
+    out.print("the second is an upper bound: a stronger attack may find more")
     out.print(f"weights   {weights}")
 
 

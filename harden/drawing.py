@@ -37,7 +37,7 @@ def _examples(job: Job, hardened: Measured, path: Path) -> None:
     ids = job.test_ids[victim.outcome.clean.to(job.device)][:EXAMPLES]
     if not len(ids):
         ids = job.test_ids[:EXAMPLES]
-    batch, recipe = job.data.test.to(job.device).batch(ids), job.recipe
+    batch, recipe = job.data.test.on(job.device).batch(ids), job.recipe
     with exact():
         rng = stream(recipe.seed, "judge").at(batch.index)
         x_adv = recipe.judge.attack(victim.model, batch.x, batch.y, recipe.threat, rng=rng)

@@ -43,7 +43,7 @@ def work(request: EvaluateRequest, _overrides: list[str]) -> int:
     threat = request.threat or threat_of(card)
     ids = torch.arange(min(request.images or len(data.test), len(data.test)), device=device)
     rng = stream(request.seed, "judge")
-    parts = judging(model.to(device), data.test.to(device), ids, attack, threat, rng=rng, batch_size=request.batch_size)
+    parts = judging(model.to(device), data.test.on(device), ids, attack, threat, rng=rng, batch_size=request.batch_size)
     evaluation_table(joined(list(parts)), data=data.name, attack=attack.label, threat=threat.label, weights=path)
     return 0
 

@@ -26,8 +26,7 @@ class Recorder:
         self.ledger.note(spell(request.recipe))
         self.ledger.tag(environment() | {"harden.kind": "train", "harden.recipe.sha256": request.recipe.digest})
         self.ledger.tag({"harden.kernels": ", ".join(kernels.available())})
-        for context in ("train", "test"):
-            self.ledger.data(name=data.name, digest=data.digest, source=data.source, context=context)
+        self.ledger.data(name=data.name, digest=data.digest, source=data.source, context="train and test")
 
     def __call__(self, news: News) -> None:
         """Records one report."""

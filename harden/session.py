@@ -1,6 +1,7 @@
 """A training session, as the door runs it: data, folder, ledger, job, pictures, summary."""
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,15 @@ class Session:
     def __init__(self, request: TrainRequest) -> None:
         if request.attack is None:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
-        if request.compute.threads:
-            torch.set_num_threads(request.compute.threads)
         downloads = Downloads()
         try:
             self.data = load(request.data, progress=downloads)
         finally:
             downloads.close()
         self.request = request
+        threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
+        if threads:
+            torch.set_num_threads(threads)
         self.job = Job(
             request.recipe,
             self.data,
@@ -75,7 +77,7 @@ class Session:
             run_id=place.read_record(folder),
         )
         place.write_record(folder, ledger.run_id)
-        logger.info("recording to %s (a copy of the weights goes there too)", ledger.location)
+        logger.info("recording to %s", ledger.location)
         return ledger
 
     def _work(self, folder: Path, ledger: Ledger) -> dict[str, Any]:

@@ -82,6 +82,8 @@ class Pgd(Attack):
             better = score > top[alive]
             best[alive[better]], top[alive[better]] = found[better], score[better]
             alive = (top <= 0).nonzero().squeeze(1)  # the only host sync: once a restart
+            if not len(alive):  # some networks cannot take an empty batch
+                break
         return best
 
     def _run(

@@ -26,6 +26,7 @@ class Split:
 
     x: Tensor  # (n, c, h, w) uint8 in 0..255, or float32 in [0, 1]
     y: Tensor  # (n,) int64
+    serves: torch.device | None = None  # where batches go, None: to where the images are
 
     def __post_init__(self) -> None:
         check_shapes(self.x, self.y)
@@ -37,15 +38,27 @@ class Split:
         """This split with its tensors on `device`."""
         return Split(self.x.to(device), self.y.to(device))
 
+    def on(self, device: torch.device) -> "Split":
+        """This split with its batches on `device`, and its tensors too where they fit into its free memory."""
+        return self.to(device) if _fits(self.x, device) else Split(self.x, self.y, serves=device)
+
     def take(self, index: Tensor) -> "Split":
         """The samples at `index`, (m,) int64, as a split of their own: ids count from 0 again."""
         rows = index.to(self.y.device)
         return Split(self.x[rows], self.y[rows])
 
     def batch(self, index: Tensor) -> Batch:
-        """The samples at `index`, (m,) int64, on this split's device, pixels as float32 in [0, 1]."""
-        rows = index.to(self.y.device)
-        return Batch(_unit(self.x[rows]), self.y[rows], rows)
+        """The samples at `index`, (m,) int64, on the device it serves, pixels as float32 in [0, 1]."""
+        rows, device = index.to(self.y.device), self.serves or self.y.device
+        return Batch(_unit(self.x[rows].to(device)), self.y[rows].to(device), rows.to(device))
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    """Whether the images take less than half of what is free; a CPU holds them already."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes < free // 2
 
 
 @dataclass(frozen=True, eq=False)

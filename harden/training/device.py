@@ -18,9 +18,17 @@ class Precision(Enum):
     bf16 = "bf16"
 
 
+SMALL = 32768
+"""Pixels of a batch below which one thread is as fast as two: torch's own grain size."""
+
+
 @dataclass(frozen=True)
 class Compute:
-    """The device of a run (`auto`, `cpu`, `cuda`, `cuda:1`), its training precision, CPU threads (0: as torch says)."""
+    """The device of a run (`auto`, `cpu`, `cuda`, `cuda:1`), its training precision, its CPU threads.
+
+    `threads` 0 leaves the number to torch, but for small batches: a second thread gains nothing below
+    `SMALL` pixels, and where the machine is shared it makes every step wait for its turn on the other core.
+    """
 
     device: str = "auto"
     precision: Precision = Precision.auto
@@ -29,6 +37,10 @@ class Compute:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ConfigError(f"compute.threads must be >= 0, got {self.threads}")
+
+    def threads_for(self, pixels: int) -> int:
+        """CPU threads for batches of so many pixels; 0: leave them as they are."""
+        return self.threads or (1 if pixels < SMALL else 0)
 
     def where(self) -> torch.device:
         """The torch device; ConfigError where it does not exist on this machine."""

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from harden.data import DataSet
 from harden.errors import Interrupted
 from harden.evaluation import Accuracy, Outcome, joined, judging
-from harden.models import load
 from harden.seeds import stream
 from harden.training.device import Compute
-from harden.training.loop import Training, fresh_model, never
+from harden.training.loop import Training, never
+from harden.training.network import fresh_model
 from harden.training.objectives import Clean
 from harden.training.recipe import Recipe
 from harden.training.reports import EpochStats, Event, Report
@@ -132,8 +132,8 @@ class Job:
         )
 
     def _as_given(self, path: Path) -> Generator[News, None, Measured]:
-        model, _ = load(path)
-        outcome = yield from self._judge("given", model.to(self.device))
+        model = fresh_model(self.recipe, self.data).eval().to(self.device)
+        outcome = yield from self._judge("given", model)
         return Measured(model, outcome, chosen=f"as given in {path.name}")
 
     def _judge(self, name: str, model: nn.Module) -> Generator[News, None, Outcome]:
@@ -141,7 +141,7 @@ class Job:
         yield Begin(f"judge-{name}", f"attack {name}", len(self.test_ids))
         for part in judging(
             model,
-            self.data.test.to(self.device),
+            self.data.test.on(self.device),
             self.test_ids,
             recipe.judge.attack,
             recipe.threat,

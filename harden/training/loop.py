@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from harden.attacks import Attack, Fgsm, Pgd
-from harden.data import Batch, DataSet, augment, epoch_order, hold_out
+from harden.data import DataSet, hold_out
 from harden.errors import Interrupted, TrainingError
 from harden.evaluation import judge
-from harden.models import Classifier, build, default_for, load_into
 from harden.seeds import stream
 from harden.training import checkpoint
 from harden.training.averaging import Average
+from harden.training.batches import Batches
 from harden.training.device import autocast
+from harden.training.learner import Learner
+from harden.training.network import fresh_model
 from harden.training.recipe import Recipe
 from harden.training.reports import EpochStats, Event, Report, StepStats
 from harden.training.state import State
@@ -38,24 +40,6 @@ ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm}
 def never() -> bool:
     """No wish to stop."""
     return False
-
-
-def fresh_model(recipe: Recipe, data: DataSet) -> Classifier:
-    """The recipe's network before training: drawn from the seed, or with the weights of `recipe.init`.
-
-    Raises ConfigError or WeightsError where network, weights and images do not fit each other.
-    """
-    model = build(
-        recipe.model or default_for(data.shape),
-        shape=data.shape,
-        classes=len(data.classes),
-        mean=data.mean,
-        std=data.std,
-        rng=stream(recipe.seed, "init"),
-    )
-    if recipe.init:
-        load_into(model, Path(recipe.init))
-    return model
 
 
 class Training:
@@ -79,27 +63,21 @@ class Training:
         self.recipe, self.data, self.bf16 = recipe, data, bf16
         self.device = device or torch.device("cpu")
         self.folder, self.every, self.stop = folder, every, stop
-        self.model = fresh_model(recipe, data).to(self.device)
-        self.average = Average(self.model)
-        self.optimiser = recipe.optim.over(self.model)
-        self.state = State(attack=recipe.attack)
+        self.split = data.train.on(self.device)
         self.train_ids, self.val_ids = self._hold_out()
-        self.split = data.train.to(self.device)
+        size = recipe.schedule.batch_size
+        self.batches = Batches(self.split, self.train_ids, recipe.data, size=size, seed=recipe.seed)
+        self.learner = Learner(self._placed(fresh_model(recipe, data)), recipe.optim, recipe.schedule)
+        self.state = State(attack=recipe.attack)
         self.tally = Tally(self.device)
-        self.good = self._capture()
-        self.best = checkpoint.below(self.good, "model/")
-        self._order: tuple[int, Tensor] = (-1, self.train_ids)
+        self.good = self.learner.capture()
+        self.best = checkpoint.below(self.learner.capture(), "model/")  # a copy of its own
         self._saved = self._began = time.monotonic()
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full batches in an epoch; the rest of an epoch's images is left out, other ones each time."""
-        return max(1, len(self.train_ids) // self.recipe.schedule.batch_size)
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        return max(1, math.ceil(self.recipe.schedule.epochs * self.steps_per_epoch))
+        return max(1, math.ceil(self.recipe.schedule.epochs * self.batches.per_epoch))
 
     def __iter__(self) -> Iterator[Report]:
         """Runs to the end. Raises TrainingError when the watchdogs give up, Interrupted when asked to stop."""
@@ -117,56 +95,40 @@ class Training:
 
     def selected(self) -> nn.Module:
         """The weights that did best on validation, in a model of their own, in eval mode."""
-        model = Average(self.model).model.eval()
+        model = Average(self.learner.model).model.eval()
         model.load_state_dict(self.best)
         return model
 
-    # -- one step ---------------------------------------------------------------------------------------
+    def _placed(self, model: nn.Module) -> nn.Module:
+        """The model on its device; on a GPU that computes in bf16, channels-last convolutions are the fast ones."""
+        model = model.to(self.device)
+        fast = self.bf16 and self.device.type == "cuda"
+        return model.to(memory_format=torch.channels_last) if fast else model
 
     def _step(self) -> None:
-        state, schedule = self.state, self.recipe.schedule
-        batch, rng = self._batch(state.step), stream(self.recipe.seed, "train", self._epoch(state.step))
-        rng = rng.at(batch.index)
-        choice = self.recipe.data
-        batch = augment(batch, shift=choice.shift, flip=choice.flip, rng=rng.child("augment"))
+        state, schedule, learner = self.state, self.recipe.schedule, self.learner
+        batch, rng = self.batches.at(state.step)
         threat = self.recipe.threat.scaled(schedule.eps_share(state.step, self.steps))
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.optim.lr * self._rate()
-        self.model.train()
+        learner.model.train()
         with autocast(self.device, self.bf16):
-            loss = self.recipe.objective(self.model, batch, state.attack, threat, rng=rng.child("attack"))
-        loss.value.backward()
-        if schedule.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.average.update(self.model, schedule.decay(state.step) if schedule.ema else 0.0)
+            loss = self.recipe.objective(learner.model, batch, state.attack, threat, rng=rng.child("attack"))
+        learner.learn(loss.value, lr=self._rate(state.step), step=state.step)
         self.tally.add(loss, len(batch.y))
         state.step += 1
 
-    def _batch(self, step: int) -> Batch:
-        epoch, size = self._epoch(step), min(self.recipe.schedule.batch_size, len(self.train_ids))
-        if self._order[0] != epoch:
-            order = epoch_order(len(self.train_ids), stream(self.recipe.seed, "order", epoch))
-            self._order = epoch, self.train_ids[order].to(self.device)
-        first = (step % self.steps_per_epoch) * size
-        return self.split.batch(self._order[1][first : first + size])
-
-    def _epoch(self, step: int) -> int:
-        return step // self.steps_per_epoch
-
-    def _rate(self) -> float:
-        return self.state.lr_scale * self.recipe.schedule.rate(self.state.step, self.steps)
+    def _rate(self, step: int) -> float:
+        return float(self.recipe.optim.lr * self.state.lr_scale * self.recipe.schedule.rate(step, self.steps))
 
     # -- between steps ----------------------------------------------------------------------------------
 
     def _after_step(self) -> Iterator[Report]:
         step, last = self.state.step, self.state.step == self.steps
-        epoch_over = step % self.steps_per_epoch == 0 or last
-        if step % PULSE == 0 or epoch_over:
+        epoch_over = step % self.batches.per_epoch == 0 or last
+        look = self._look_due()
+        if step % PULSE == 0 or epoch_over or look:
             yield self._pulse()
             yield from self._check_divergence()
-        if self._look_due():
+        if look:
             yield from self._look()
         if epoch_over:
             yield self._close_epoch(last)
@@ -176,7 +138,7 @@ class Training:
         sums, state = self.tally.take(), self.state
         self._clock(training=True)
         now = self._means(sums)
-        state.losses = [*state.losses[-99:], now.loss]
+        state.losses = [*state.losses[-99:], now.loss or 0.0]
         state.tally = [a + b for a, b in zip(state.tally, sums, strict=True)]
         speed = self.images_per_second
         return StepStats(state.step, self.steps, self._progress(), now.loss, now.clean, now.robust, speed)
@@ -195,23 +157,22 @@ class Training:
     @property
     def images_per_second(self) -> float:
         """Training images per second of training steps, measurements left out."""
-        size = min(self.recipe.schedule.batch_size, len(self.train_ids))
-        return self.state.step * size / max(self.state.training, 1e-9)
+        return self.state.step * self.batches.size / max(self.state.training, 1e-9)
 
     def _progress(self) -> float:
-        return self.state.step / self.steps_per_epoch
+        return self.state.step / self.batches.per_epoch
 
     def _close_epoch(self, last: bool) -> EpochStats:
         state, schedule = self.state, self.recipe.schedule
         epoch = self._means(state.tally)
         state.tally = [0.0] * WIDTH
-        stride = max(1, round(schedule.validate_every * self.steps_per_epoch))
+        stride = max(1, round(schedule.validate_every * self.batches.per_epoch))
         due = last or state.step % stride == 0
         row = EpochStats(
             step=state.step,
             epoch=self._progress(),
             loss=epoch.loss,
-            lr=self.recipe.optim.lr * state.lr_scale * schedule.rate(state.step - 1, self.steps),
+            lr=self._rate(state.step - 1),
             eps=self.recipe.threat.radius * schedule.eps_share(state.step - 1, self.steps),
             images_per_second=self.images_per_second,
             train_clean=epoch.clean,
@@ -226,8 +187,7 @@ class Training:
     def _validate(self) -> dict[str, float]:
         self._clock(training=True)
         figures: dict[str, float] = {}
-        candidates = {"": self.model} | ({"_ema": self.average.model} if self.recipe.schedule.ema else {})
-        for suffix, model in candidates.items():
+        for suffix, model in self.learner.candidates.items():
             clean, robust = self._accuracy(model, self.recipe.judge.validation_attack, self.val_ids)
             figures |= {f"val_clean{suffix}": clean, f"val_robust{suffix}": robust}
             score = (clean, robust) if self.recipe.attack is None else (robust, clean)
@@ -236,7 +196,7 @@ class Training:
                 self.state.chosen = f"{'averaged' if suffix else 'raw'}, step {self.state.step}"
                 self.best = {name: value.clone() for name, value in model.state_dict().items()}
         if self.recipe.attack is None:
-            self.good = self._capture()
+            self.good = self.learner.capture()
         self._clock(training=False)
         return figures
 
@@ -261,7 +221,7 @@ class Training:
             return False
         passes = attack.steps if isinstance(attack, Pgd) else 1
         stride = watchdog.stride(
-            steps_per_epoch=self.steps_per_epoch, batch_size=self.recipe.schedule.batch_size, passes=passes
+            steps_per_epoch=self.batches.per_epoch, batch_size=self.recipe.schedule.batch_size, passes=passes
         )
         stride = max(1, stride // 2) if self.state.alert else stride
         return self.state.step - self.state.looked >= stride
@@ -272,8 +232,8 @@ class Training:
             return
         self._clock(training=True)
         ids = self.train_ids[: self.recipe.watchdog.images]
-        _, own = self._accuracy(self.model, attack, ids)
-        _, strong = self._accuracy(self.model, STRONG, ids)
+        _, own = self._accuracy(self.learner.model, attack, ids)
+        _, strong = self._accuracy(self.learner.model, STRONG, ids)
         self._clock(training=False)
         look = Look(state.step, own, strong)
         verdict = examine(state.looks, look, self.recipe.watchdog)
@@ -285,13 +245,15 @@ class Training:
             return
         state.looks.append(look)
         if verdict is Verdict.fine:
-            self.good = self._capture()
+            self.good = self.learner.capture()
         else:
             text = f"own and strong accuracy fall together: {own:.1%} and {strong:.1%}; looking twice as often"
             yield self._note("warning", text, asdict(look))
 
     def _check_divergence(self) -> Iterator[Event]:
         why = diverged(self.state.losses, len(self.data.classes))
+        if not why and not self.learner.finite:
+            why = "the weights are not finite"
         if why:
             self.state.lr_scale /= 2
             text = f"divergence: {why}; going on at {self.state.lr_scale:g} of the learning rate"
@@ -301,9 +263,9 @@ class Training:
         """Back to the last good tensors; the schedule goes on. TrainingError after too many trips."""
         state = self.state
         state.trips += 1
-        state.looks, state.losses, state.tally = [], [], [0.0] * WIDTH
+        state.looks, state.losses, state.tally = [], [], [0.0] * WIDTH  # they may hold NaN
         self.tally.clear()
-        checkpoint.restore(self.good, self.model, self.average.model, self.optimiser)
+        self.learner.restore(self.good)
         event = self._note(kind, text, figures)
         if state.trips > self.recipe.watchdog.trips:
             self._save()
@@ -320,16 +282,13 @@ class Training:
 
     # -- checkpoints ------------------------------------------------------------------------------------
 
-    def _capture(self) -> checkpoint.Tensors:
-        return checkpoint.capture(self.model, self.average.model, self.optimiser)
-
     def _save(self) -> None:
         """A checkpoint of this very step, unless the numbers since the last pulse are not finite."""
         self._saved = time.monotonic()
         if self.folder is None or not self.tally.finite:
             return
         self._clock(training=True)
-        tensors = {f"now/{name}": value for name, value in self._capture().items()}
+        tensors = {f"now/{name}": value for name, value in self.learner.capture().items()}
         tensors |= {f"good/{name}": value for name, value in self.good.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()} | {"sums": self.tally.sums}
         state: dict[str, Any] = {"recipe": self.recipe.digest, "state": self.state.plain()}
@@ -344,7 +303,7 @@ class Training:
             raise TrainingError(
                 f"{self.folder}: the checkpoint belongs to another recipe", "choose another output folder"
             )
-        checkpoint.restore(checkpoint.below(tensors, "now/"), self.model, self.average.model, self.optimiser)
+        self.learner.restore(checkpoint.below(tensors, "now/"))
         self.good, self.best = checkpoint.below(tensors, "good/"), checkpoint.below(tensors, "best/")
         self.tally.restore(tensors["sums"])
         self.state = State.of(saved["state"], ATTACKS)

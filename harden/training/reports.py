@@ -14,7 +14,7 @@ class StepStats:
     step: int
     steps: int
     epoch: float
-    loss: float
+    loss: float | None
     clean: float | None
     robust: float | None
     images_per_second: float
@@ -22,11 +22,14 @@ class StepStats:
 
 @dataclass(frozen=True)
 class EpochStats:
-    """One epoch: training means, and validation accuracy of the raw and the averaged weights if it was due."""
+    """One epoch: training means, and validation accuracy of the raw and the averaged weights if it was due.
+
+    The training means are None after a roll-back at the very end of the epoch.
+    """
 
     step: int
     epoch: float
-    loss: float
+    loss: float | None
     lr: float
     eps: float
     images_per_second: float

@@ -10,11 +10,12 @@ from harden.data import DataSet
 from harden.errors import HardenError
 from harden.evaluation import Accuracy
 from harden.files import write_json
-from harden.models import Card, Classifier, arguments_of, default_for, load, name_of, save
-from harden.spelling import spell
+from harden.models import Card, Classifier, arguments_of, load, name_of, save
+from harden.spelling import read, spell
 from harden.threat import ThreatModel
 from harden.training import folder as place
 from harden.training.job import Job, Measured
+from harden.training.network import network
 from harden.training.recipe import Recipe
 
 FORMAT = 1
@@ -22,7 +23,7 @@ FORMAT = 1
 
 def card_of(recipe: Recipe, data: DataSet, *, role: str) -> Card:
     """The description that goes into the weights file. It names no local path."""
-    choice = recipe.model or default_for(data.shape)
+    choice = network(recipe, data)
     objective = "clean" if role == "ordinary" else type(recipe.objective).__name__.lower()
     return Card(
         model=name_of(choice),
@@ -59,11 +60,13 @@ def summary_of(job: Job) -> dict[str, Any]:
         "robust_accuracy": asdict(hardened.robust),
         "baseline_clean_accuracy": asdict(ordinary.clean) if ordinary else None,
         "baseline_robust_accuracy": asdict(ordinary.robust) if ordinary else None,
+        "baseline": ("as given" if recipe.init else "ordinary") if ordinary else None,
         "attack": recipe.judge.attack.label,
         "training_attack": attack.label if attack else None,
         "objective": type(recipe.objective).__name__.lower(),
         "threat": asdict(recipe.threat) | {"norm": recipe.threat.norm.value},
         "data": {"name": job.data.name, "sha256": job.data.digest},
+        "model": name_of(network(recipe, job.data)),
         "seed": recipe.seed,
         "recipe_sha256": recipe.digest,
         "selected": hardened.chosen,
@@ -108,8 +111,6 @@ def finished(folder: Path | str) -> Finished:
 
 def threat_of(card: Card) -> ThreatModel:
     """The threat model named in a weights file."""
-    from harden.spelling import read
-
     if card.threat is None:
         return ThreatModel()
     value: ThreatModel = read({"is": "ThreatModel", **card.threat}, {"ThreatModel": ThreatModel})

@@ -12,9 +12,9 @@ WIDTH = 4  # loss times images, right when clean, right under attack, images
 
 @dataclass(frozen=True)
 class Means:
-    """Means over the images counted; an accuracy is None where the objective did not look at it."""
+    """Means over the images counted, None where there were none; an accuracy where the objective does not look."""
 
-    loss: float
+    loss: float | None
     clean: float | None
     robust: float | None
 
@@ -54,4 +54,6 @@ class Tally:
 def means(sums: list[float], *, clean: bool, robust: bool) -> Means:
     """The means of `sums`; `clean`, `robust`: whether the objective looks at these."""
     loss, right, withstood, images = sums
+    if not images:
+        return Means(None, None, None)
     return Means(loss / images, right / images if clean else None, withstood / images if robust else None)

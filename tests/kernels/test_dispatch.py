@@ -87,6 +87,20 @@ def test_the_kernels_import_without_numba_and_do_not_list_it() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_torch_keeps_its_thread_count_when_numba_starts() -> None:
+    code = """
+import torch
+torch.set_num_threads(1)
+from harden import kernels
+out = torch.empty(4, 5)
+kernels.uniform(1, torch.arange(4), low=0, high=1, out=out)
+assert kernels.engine_for(out) == "numba"
+print(torch.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
