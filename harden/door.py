@@ -18,6 +18,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+import harden.openmp  # noqa: F401  before torch, which complaint imports
 from harden import complaint
 from harden.errors import ConfigError, HardenError, Interrupted
 from harden.schema import register

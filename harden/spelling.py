@@ -36,7 +36,7 @@ def read(plain: Any, known: Mapping[str, type]) -> Any:
     inner = {key: read(one, known) for key, one in plain.items() if key != KIND}
     if KIND not in plain:
         return inner
-    kind = known.get(plain[KIND])
+    kind = known.get(str(plain[KIND]))
     if kind is None:
         raise ConfigError(f"'{plain[KIND]}' is no known kind of value", f"known: {', '.join(sorted(known))}")
     hints = get_type_hints(kind)

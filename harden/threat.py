@@ -4,6 +4,7 @@ Distances are in pixel units (0..1 unless the box says otherwise). eps is kept a
 and never rounded: two spellings are two threat models in every table and file name.
 """
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
@@ -40,7 +41,7 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise ConfigError(f"threat.low must be below threat.high, got {self.low} and {self.high}")
-        radius = _parse(self.eps)
+        radius = self.radius  # refuses what is no radius, whatever the norm
         if self.norm is Norm.linf and radius > self.high - self.low:
             raise ConfigError(
                 f"threat.eps must lie within the pixel box {self.low:g}..{self.high:g}, got '{self.eps}'",
@@ -50,7 +51,7 @@ class ThreatModel:
     @property
     def radius(self) -> float:
         """eps as a number."""
-        return float(Fraction(self.eps))
+        return _parse(self.eps)
 
     @property
     def label(self) -> str:
@@ -96,14 +97,17 @@ class ThreatModel:
         return (x + self.radius * draw(x, rng)).clamp_(self.low, self.high)
 
 
-def _parse(eps: str) -> Fraction:
-    """The radius as an exact fraction; ConfigError unless it is a finite number >= 0."""
+def _parse(eps: str) -> float:
+    """The radius as a number; ConfigError unless it is finite and >= 0.
+
+    A decimal goes through float, which rounds alike: Fraction would write out all the digits of 1e999999999.
+    """
     try:
-        radius = Fraction(eps)
-    except (ValueError, ZeroDivisionError) as error:
-        raise ConfigError(f"threat.eps must be a number, got '{eps}'", "write 0.1 or 8/255") from error
-    if radius < 0:
-        raise ConfigError(f"threat.eps must be >= 0, got '{eps}'")
+        radius = float(Fraction(eps)) if "/" in eps else float(eps)
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        raise ConfigError(f"threat.eps must be a number, got {eps!r}", "write 0.1 or 8/255") from error
+    if not 0 <= radius < math.inf:
+        raise ConfigError(f"threat.eps must be finite and >= 0, got {eps!r}")
     return radius
 
 

@@ -5,6 +5,9 @@
 Every row trains the same network from the same weights on the same images with the same optimiser, batch
 size, radius, step length and number of steps, in float32 on the CPU with the same threads. The rounds are
 interleaved, each begins with another row, so that a change in the machine's load meets all rows alike.
+
+The row `harden` trains as many batches a round as lie between two looks of its watchdog, so that a round has
+exactly one look, as often as in a real run; the other rows have nothing to wait for and train `--batches`.
 """
 
 import os
@@ -14,6 +17,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # two of ART's progress bars know no
 
 import argparse
 import importlib.util
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,11 +40,20 @@ from harden.errors import DataError, HardenError, MissingExtra
 from harden.files import write_json
 from harden.models import Cnn
 from harden.training import Recipe, Schedule, Shape, Training, Watchdog
-from harden.training.loop import fresh_model
+from harden.training.network import fresh_model
 
 CLASSES = 10
 HELD_OUT = 1  # images the loop validates on when a run ends; ART's trainer has no validation
 OURS, OURS_BARE, SHIPPED, TUNED = "harden", "harden, no watchdog, no EMA", "ART as shipped", "ART tuned"
+PAIRS = tuple((ours, theirs) for theirs in (SHIPPED, TUNED) for ours in (OURS, OURS_BARE))
+SPEEDS = """\
+| row | images/s, median | min to max | CPU ms an image | passes an image | batches a round | clean loss |
+|---|--:|--:|--:|--:|--:|--:|
+"""
+RATIOS = """\
+| ratio | of medians | median of paired | paired, min to max |
+|---|--:|--:|--:|
+"""
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ def of_art(recipe: Recipe, data: DataSet) -> Contender:
     model = fresh_model(recipe, data)
     optimiser = recipe.optim.over(model)
     trainer = _art_trainer(recipe, _art_classifier(model, optimiser))
-    x, y = _images(recipe, data)
+    x, y = _arrays(data)
     return Contender(model, optimiser, lambda: trainer.fit(x, y, nb_epochs=1))
 
 
@@ -102,7 +115,7 @@ def of_art_tuned(recipe: Recipe, data: DataSet) -> Contender:
     optimiser = recipe.optim.over(model)
     trainer = _art_trainer(recipe, _art_classifier(model, optimiser, preprocessing=None))
     trainer.attack.set_params(batch_size=recipe.schedule.batch_size)
-    x, y = _images(recipe, data)
+    x, y = _arrays(data)
     one_hot = np.eye(CLASSES, dtype=np.float32)[y]
     return Contender(model, optimiser, lambda: trainer.fit(x, one_hot, nb_epochs=1))
 
@@ -131,9 +144,9 @@ def _art_trainer(recipe: Recipe, classifier: Any) -> Any:
     return AdversarialTrainerMadryPGD(classifier, batch_size=size, eps=eps, eps_step=step, max_iter=steps)
 
 
-def _images(recipe: Recipe, data: DataSet) -> tuple[Any, Any]:
-    """As many images as harden trains on, float32 in 0..1, and their labels, as arrays."""
-    batch = data.train.batch(torch.arange(len(data.train) - HELD_OUT))
+def _arrays(data: DataSet) -> tuple[Any, Any]:
+    """As many images as harden trains on, float32 in 0..1, and their labels."""
+    batch = data.train.batch(torch.arange(images_of(data)))
     return batch.x.numpy(), batch.y.numpy()
 
 
@@ -143,34 +156,52 @@ ROWS: dict[str, Builder] = {OURS: of_harden, OURS_BARE: of_harden_bare, SHIPPED:
 # -- measuring ----------------------------------------------------------------------------------------------
 
 
-def speeds(recipe: Recipe, data: DataSet, *, rounds: int) -> dict[str, list[float]]:
-    """Training images per second of wall time by row, one figure a round; building is not timed."""
-    found: dict[str, list[float]] = {name: [] for name in ROWS}
+@dataclass(frozen=True)
+class Lap:
+    """One timed round of a row: training images a second of wall time, CPU milliseconds of all threads an image."""
+
+    images_per_second: float
+    cpu_ms: float
+
+
+def batches_of(recipe: Recipe, *, fewest: int) -> dict[str, int]:
+    """Batches a round by row."""
+    size, steps = recipe.schedule.batch_size, recipe.attack.steps
+    stride = recipe.watchdog.stride(steps_per_epoch=fewest, batch_size=size, passes=steps)
+    return dict.fromkeys(ROWS, fewest) | {OURS: max(stride, fewest)}
+
+
+def race(recipe: Recipe, parts: dict[str, DataSet], *, rounds: int) -> dict[str, list[Lap]]:
+    """The laps of every row, one a round; `parts`: the images of a round by row."""
+    laps: dict[str, list[Lap]] = {name: [] for name in ROWS}
     for one in range(rounds):
         names = list(ROWS)
         for name in names[one % len(names) :] + names[: one % len(names)]:
-            contender = ROWS[name](recipe, data)
-            began = time.perf_counter()
-            contender.train()
-            found[name].append((len(data.train) - HELD_OUT) / (time.perf_counter() - began))
-            print(f"round {one + 1} of {rounds}: {name}: {found[name][-1]:.0f} images/s", file=sys.stderr)
-    return found
+            laps[name].append(lap(ROWS[name](recipe, parts[name]), images_of(parts[name])))
+            print(f"round {one + 1}/{rounds}: {name}: {laps[name][-1].images_per_second:.0f} images/s", file=sys.stderr)
+    return laps
+
+
+def lap(contender: Contender, images: int) -> Lap:
+    """How fast `contender`, which was built untimed, trains on its `images`."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    contender.train()
+    return Lap(images / (time.perf_counter() - wall), 1000 * (time.process_time() - cpu) / images)
 
 
 def prove(contender: Contender, data: DataSet) -> Proof:
-    """Trains once, uncounted in time (so it warms up too), and counts what the model is put through."""
-    images = len(data.train) - HELD_OUT
+    """Trains once and counts what the model is put through; serves as warm-up too."""
     before = clean_loss(contender.model, data)
     with counting(contender) as count:
         contender.train()
-    passes = (count[name] / images for name in ("forward", "backward", "weights"))
-    return Proof(*passes, count["updates"], before, clean_loss(contender.model, data))
+    forward, backward, weights = (count[name] / images_of(data) for name in ("forward", "backward", "weights"))
+    return Proof(forward, backward, weights, count["updates"], before, clean_loss(contender.model, data))
 
 
 @contextmanager
 def counting(contender: Contender) -> Iterator[dict[str, int]]:
     """Inside, counts images in forward and backward passes, images whose weight gradients were computed, updates."""
-    count = {"forward": 0, "backward": 0, "weights": 0, "updates": 0, "batch": 0}
+    count = dict.fromkeys(("forward", "backward", "weights", "updates", "batch"), 0)
 
     def add(name: str, images: int) -> None:
         count[name] += images
@@ -179,12 +210,15 @@ def counting(contender: Contender) -> Iterator[dict[str, int]]:
         count["batch"] = len(logits)
         add("forward", len(logits))
         if logits.requires_grad:
-            logits.register_hook(lambda gradient: add("backward", len(gradient)))
+            logits.register_hook(lambda gradient: add("backward", len(gradient)))  # type: ignore[no-untyped-call]
+
+    def at_weights(_first: Tensor) -> None:
+        add("weights", count["batch"])
 
     first = next(contender.model.parameters())
     hooks = (
         contender.model.register_forward_hook(forward),
-        first.register_post_accumulate_grad_hook(lambda _: add("weights", count["batch"])),
+        first.register_post_accumulate_grad_hook(at_weights),  # type: ignore[no-untyped-call]
         contender.optimiser.register_step_post_hook(lambda *_: add("updates", 1)),
     )
     try:
@@ -201,18 +235,17 @@ def clean_loss(model: nn.Module, data: DataSet) -> float:
     return float(F.cross_entropy(model.eval()(batch.x), batch.y))
 
 
-def check(proofs: dict[str, Proof], *, batches: int) -> None:
-    """Nothing where every row has done the same work and learned from it; HardenError otherwise."""
-    for name, proof in proofs.items():
-        if proof.updates != batches:
-            raise HardenError(f"{name}: {proof.updates} optimiser steps, wanted {batches}")
-        if not proof.loss_after < proof.loss_before:
-            raise HardenError(f"{name}: the loss went from {proof.loss_before:.3f} to {proof.loss_after:.3f}")
+def check(name: str, proof: Proof, *, batches: int) -> None:
+    """Nothing where a row made a step a batch and learned from it; HardenError otherwise."""
+    if proof.updates != batches:
+        raise HardenError(f"{name}: {proof.updates} optimiser steps, wanted {batches}")
+    if not proof.loss_after < proof.loss_before:
+        raise HardenError(f"{name}: does not train: loss {proof.loss_before:.3f}, then {proof.loss_after:.3f}")
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How much faster one row is than another: of the medians, and of the rounds one by one."""
+    """How many times as fast one row is as another: by the medians, and round by round."""
 
     of_medians: float
     paired_median: float
@@ -221,20 +254,147 @@ class Ratio:
 
 
 def ratio(fast: Sequence[float], slow: Sequence[float]) -> Ratio:
-    """The ratio of two rows' speeds, figures of one round at the same place."""
+    """The ratio of two rows' speeds; figures of one round stand at the same place."""
     paired = [a / b for a, b in zip(fast, slow, strict=True)]
     return Ratio(median(fast) / median(slow), median(paired), min(paired), max(paired))
+
+
+# -- images -------------------------------------------------------------------------------------------------
+
+
+def images_of(data: DataSet) -> int:
+    """Images that a round trains on."""
+    return len(data.train) - HELD_OUT
+
+
+def mnist(root: str | None) -> DataSet:
+    """MNIST from `root` or the cache; noise in its place where no `root` was named and none is in the cache."""
+    try:
+        return load(Mnist(root=root, download=False))
+    except DataError:
+        if root is not None:
+            raise
+        return noise(12_000)
+
+
+def noise(count: int) -> DataSet:
+    """`count` images of uint8 noise around one random image a class, so that there is something to learn."""
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(count) % CLASSES
+    centres = torch.randint(0, 192, (CLASSES, 1, 28, 28), generator=rng)
+    x = (centres[y] + torch.randint(0, 64, (count, 1, 28, 28), generator=rng)).to(torch.uint8)
+    split = Split(x, y)
+    names = tuple(str(label) for label in range(CLASSES))
+    return DataSet("synthetic noise (no MNIST found)", names, split, split.take(torch.arange(CLASSES)), source="drawn")
+
+
+def cut(data: DataSet, images: int) -> DataSet:
+    """The first `images` training images of `data` and the held-out one; DataError where there are fewer."""
+    wanted = images + HELD_OUT
+    if len(data.train) < wanted:
+        raise DataError(f"{data.name}: {len(data.train)} training images, wanted {wanted}", "say fewer --batches")
+    return replace(data, train=data.train.take(torch.arange(wanted)))
 
 
 # -- telling ------------------------------------------------------------------------------------------------
 
 
-def facts(data: DataSet, options: argparse.Namespace, batches: int) -> dict[str, str]:
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of the comparison, as plain data."""
+    schedule = Schedule(
+        epochs=1, batch_size=options.batch_size, shape=Shape.constant, ramp=0.0, validation=HELD_OUT
+    )  # ART's trainer has neither ramp nor warm-up
+    attack = Pgd(steps=options.steps, keep=Keep.last)
+    recipe = Recipe(data=Mnist(), model=Cnn(), attack=attack, schedule=schedule)
+    data = mnist(options.root)
+    batches = batches_of(recipe, fewest=options.batches)
+    parts = {name: cut(data, count * options.batch_size) for name, count in batches.items()}
+    proofs = {name: prove(build(recipe, parts[name]), parts[name]) for name, build in ROWS.items()}
+    for name, proof in proofs.items():
+        check(name, proof, batches=batches[name])
+    laps = race(recipe, parts, rounds=options.rounds)
+    return {
+        "facts": facts(data, recipe, rounds=options.rounds),
+        "batches": batches,
+        "proofs": {name: asdict(proof) for name, proof in proofs.items()},
+        "laps": {name: [asdict(one) for one in row] for name, row in laps.items()},
+        "ratios": {f"{ours} / {theirs}": asdict(_ratio_of(laps, ours, theirs)) for ours, theirs in PAIRS},
+    }
+
+
+def _ratio_of(laps: dict[str, list[Lap]], fast: str, slow: str) -> Ratio:
+    return ratio(*([one.images_per_second for one in laps[name]] for name in (fast, slow)))
+
+
+def facts(data: DataSet, recipe: Recipe, *, rounds: int) -> dict[str, str]:
     """What the figures rest on, by name."""
     return environment() | {
-        "adversarial-robustness-toolbox": metadata.version("adversarial-robustness-toolbox"),
+        "ART": metadata.version("adversarial-robustness-toolbox"),
         "threads": str(torch.get_num_threads()),
         "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
         "data": data.name,
-        "work": f"{batches} batches of {options.batch_size} a round, {options.rounds} rounds, PGD-{options.steps}",
+        "recipe": f"{type(recipe.optim).__name__}, {recipe.attack.label}, {recipe.threat.label}, "
+        f"batch {recipe.schedule.batch_size}, {rounds} rounds",
     }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The figures as Markdown: speeds, ratios, and what they rest on."""
+    speeds = "\n".join(_speed_line(found, name) for name in ROWS)
+    ratios = "\n".join(_ratio_line(name, one) for name, one in found["ratios"].items())
+    rest = "\n".join(f"- {name}: {fact}" for name, fact in found["facts"].items())
+    return f"{SPEEDS}{speeds}\n\n{RATIOS}{ratios}\n\n{rest}"
+
+
+def _speed_line(found: dict[str, Any], name: str) -> str:
+    speeds = [one["images_per_second"] for one in found["laps"][name]]
+    cpu, proof = median(one["cpu_ms"] for one in found["laps"][name]), found["proofs"][name]
+    passes = " + ".join(f"{proof[kind]:.2f}" for kind in ("forward", "backward", "weights"))
+    loss = f"{proof['loss_before']:.2f} to {proof['loss_after']:.2f}"
+    spread = f"{min(speeds):.0f} to {max(speeds):.0f}"
+    return f"| {name} | {median(speeds):.0f} | {spread} | {cpu:.2f} | {passes} | {found['batches'][name]} | {loss} |"
+
+
+def _ratio_line(name: str, one: dict[str, float]) -> str:
+    spread = f"{one['paired_low']:.2f} to {one['paired_high']:.2f}"
+    return f"| {name} | {one['of_medians']:.2f} | {one['paired_median']:.2f} | {spread} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints; leaves with a message where that cannot be done."""
+    options = _parser().parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    logging.getLogger("art").setLevel(logging.ERROR)
+    try:
+        if importlib.util.find_spec("art") is None:
+            raise MissingExtra("ART is not installed", 'pip install -e ".[dev]"')
+        found = measured(options)
+        if options.json:
+            write_json(options.json, found)
+    except HardenError as error:
+        raise SystemExit(f"bench_training: {error.message}; {error.hint}".rstrip("; ")) from error
+    print(markdown(found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--root", help="folder with MNIST's files; without it the cache, then noise")
+    parser.add_argument("--rounds", type=_positive, default=7)
+    parser.add_argument("--batches", type=_positive, default=10, help="training batches a round (default 10)")
+    parser.add_argument("--batch-size", type=_positive, default=128)
+    parser.add_argument("--steps", type=_positive, default=7, help="PGD steps (default 7)")
+    parser.add_argument("--threads", type=_positive, help="CPU threads; without it torch's own number")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be >= 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """Optimisers, with weight decay on matrices and filters only."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ class Optimiser(ABC):
     weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
-        if not self.lr > 0 or not self.weight_decay >= 0:
+        if not (0 < self.lr < math.inf and 0 <= self.weight_decay < math.inf):
             raise ConfigError(
                 f"optim.lr must be > 0 and optim.weight_decay >= 0, got {self.lr:g} and {self.weight_decay:g}"
             )
@@ -36,6 +37,10 @@ class AdamW(Optimiser):
     beta1: float = 0.9
     beta2: float = 0.999
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_shares(beta1=self.beta1, beta2=self.beta2)
+
     def over(self, model: nn.Module) -> torch.optim.Optimizer:
         """torch's fused AdamW."""
         groups, betas = _groups(model, self.weight_decay), (self.beta1, self.beta2)
@@ -48,6 +53,10 @@ class Sgd(Optimiser):
 
     lr: float = 0.1
     momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_shares(momentum=self.momentum)
 
     def over(self, model: nn.Module) -> torch.optim.Optimizer:
         """torch's fused SGD."""
@@ -62,3 +71,9 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         {"params": [p for p in wanted if p.dim() > 1], "weight_decay": weight_decay},
         {"params": [p for p in wanted if p.dim() <= 1], "weight_decay": 0.0},
     ]
+
+
+def _check_shares(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ConfigError(f"optim.{name} must lie in [0, 1), got {value:g}")

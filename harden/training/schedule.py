@@ -32,7 +32,7 @@ class Schedule:
     def __post_init__(self) -> None:
         _positive(epochs=self.epochs, batch_size=self.batch_size, validate_every=self.validate_every)
         _share(warmup=self.warmup, ramp=self.ramp, ema=self.ema)
-        if self.clip < 0 or self.validation < 1:
+        if not self.clip >= 0 or self.validation < 1:
             raise ConfigError(
                 f"schedule.clip must be >= 0 and schedule.validation >= 1, got {self.clip:g} and {self.validation}"
             )

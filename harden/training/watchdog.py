@@ -27,7 +27,7 @@ class Watchdog:
     trips: int = 3  # after so many the run stops
 
     def __post_init__(self) -> None:
-        if self.every < 0 or self.images < 1 or self.memory < 1 or self.trips < 1:
+        if not 0 <= self.every < math.inf or self.images < 1 or self.memory < 1 or self.trips < 1:
             raise ConfigError("watchdog.every must be >= 0 and watchdog.images, memory, trips >= 1")
         if not (self.budget > 0 and 0 < self.fall < 1):
             raise ConfigError(
