@@ -1,100 +1,69 @@
-"""Hydra's and OmegaConf's errors in one line that says what exists."""
+"""Hydra's and OmegaConf's errors in one line of our own: what, got, wanted.
 
-import difflib
+`harden.overrides` has checked keys and options before; what is left is values of a wrong type, and what comes
+from options of the user's own.
+"""
+
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
-from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import MissingConfigException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from harden.errors import ConfigError, HardenError
-from harden.schema import GROUPS, fields_of
 
-Root = type
+KINDS = {"Integer": "a whole number", "Float": "a number"}
+"""What OmegaConf calls a type, and what a user does."""
 
 
-def of(error: BaseException, request: Root) -> HardenError:
-    """`error`, raised while the command line was being turned into a request, as a ConfigError."""
-    if isinstance(error, HardenError):
-        return error
+def of(error: BaseException) -> HardenError:
+    """`error`, raised while the command line was being turned into a request, as a HardenError."""
     chain = list(_causes(error))
-    ours = next((one for one in chain if isinstance(one, HardenError)), None)
-    if ours:
-        return ours
-    text = str(error)
-    return (
-        _unknown_option(error)
-        or _unknown_key(text, chain, request)
-        or _wrong_sign(text)
-        or _wrong_value(chain)
-        or _unreadable(error)
-        or ConfigError(text.splitlines()[0] if text else type(error).__name__, "see --help")
-    )
+    for one in chain:
+        if isinstance(one, HardenError):
+            return one
+    for one in chain:
+        if isinstance(one, MissingConfigException) and one.missing_cfg_file:
+            return _missing(one, one.missing_cfg_file)
+    for one in chain:
+        if isinstance(one, OmegaConfBaseException) and one.full_key:
+            return _wrong_value(one, one.full_key)
+    lines = str(error).splitlines() or [type(error).__name__]
+    return ConfigError(_lower(lines[0]), "see --help")
 
 
-def _causes(error: BaseException) -> Iterable[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     one: BaseException | None = error
     while one is not None:
         yield one
         one = one.__cause__ or one.__context__
 
 
-def _unknown_option(error: BaseException) -> HardenError | None:
-    if not isinstance(error, MissingConfigException) or not error.missing_cfg_file:
-        return None
-    group, _, option = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
-    if group not in GROUPS:
-        return ConfigError(f"there is no option group '{group}'", f"groups: {', '.join(sorted(GROUPS))}")
-    options = sorted(GROUPS[group])
-    return ConfigError(
-        f"{group} has no option '{option}'; there are: {', '.join(options)}",
-        _nearest(option, options, f"{group}="),
-    )
+def _missing(error: MissingConfigException, file: str) -> HardenError:
+    group, _, option = file.removesuffix(".yaml").rpartition("/")
+    if not error.options:
+        return ConfigError(f"there is no configuration called '{file}'", "see --help")
+    return ConfigError(f"{group} has no option '{option}'; there are: {', '.join(error.options)}")
 
 
-def _unknown_key(text: str, chain: list[BaseException], request: Root) -> HardenError | None:
-    """A key that its node does not have, with the keys that it has."""
-    if "not in" not in text and "is not in struct" not in text:
-        return None
-    inner = next((one for one in chain if isinstance(one, OmegaConfBaseException) and one.full_key), None)
-    found = re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text)
-    key = inner.full_key if inner is not None and inner.full_key else (found.group(1) if found else "")
-    kind = inner.object_type if inner is not None and fields_of(inner.object_type) else None
-    if not key:
-        return None
-    name = str(key).rpartition(".")[2]
-    keys = fields_of(kind or request)
-    return ConfigError(
-        f"there is no key '{found.group(1) if found else key}'; there are: {', '.join(keys)}",
-        _nearest(name, keys, ""),
-    )
+def _wrong_value(error: OmegaConfBaseException, key: str) -> HardenError:
+    """`error` at `key` as 'key must be ..., got ...' where its text is one we know."""
+    text = str(error.msg or error).splitlines()[0]
+    if isinstance(error, MissingMandatoryValue):
+        return ConfigError(f"{key} must have a value, got ???")
+    if found := re.fullmatch(r"Value (.*) of type '.*' could not be converted to (\w+)", text):
+        return ConfigError(f"{key} must be {KINDS.get(found[2], found[2].lower())}, got {found[1]}")
+    if found := re.fullmatch(r"Value (.*) is not a valid bool.*", text):
+        return ConfigError(f"{key} must be true or false, got {found[1]}")
+    if found := re.fullmatch(r"Invalid value (.*), expected one of \[(.*)\]", text):
+        return ConfigError(f"{key} must be one of {found[2]}, got {found[1]}")
+    if text.endswith("is not Optional"):
+        return ConfigError(f"{key} must have a value, got null")
+    return ConfigError(f"{key}: {_lower(text)}", "see --help")
 
 
-def _wrong_sign(text: str) -> HardenError | None:
-    """A group that wants a plus, or one that has it already."""
-    if found := re.search(r"Could not override '([^'@]+)[^']*'\.\s*No match in the defaults list", text):
-        return ConfigError(f"nothing is chosen for '{found.group(1)}' yet", f"write +{found.group(1)}=...")
-    if found := re.search(r"Multiple values for ([^.]+)\.", text):
-        return ConfigError(f"'{found.group(1)}' is chosen already", f"leave out the plus sign: {found.group(1)}=...")
-    return None
-
-
-def _wrong_value(chain: list[BaseException]) -> HardenError | None:
-    for one in chain:
-        if isinstance(one, OmegaConfBaseException) and one.full_key:
-            return ConfigError(f"{one.full_key}: {(one.msg or str(one)).splitlines()[0]}", "see --help")
-    return None
-
-
-def _unreadable(error: BaseException) -> HardenError | None:
-    if not isinstance(error, OverrideParseException):
-        return None
-    return ConfigError(
-        f"'{error.override}' is not of the form key=value",
-        "quote values with special characters: 'key=\"a b\"'",
-    )
-
-
-def _nearest(word: str, words: list[str], prefix: str) -> str:
-    near = difflib.get_close_matches(word, words, n=1)
-    return f"did you mean {prefix}{near[0]}?" if near else "see --help"
+def _lower(text: str) -> str:
+    """`text` as our messages are written: it begins small, names apart, and ends without a full stop."""
+    first = text.split(maxsplit=1)[:1]
+    is_name = any(word[1:] != word[1:].lower() for word in first)
+    return (text if is_name else text[:1].lower() + text[1:]).rstrip(".")

@@ -4,6 +4,7 @@ Exit codes: 0 done (and the answer is yes), 1 could not, 2 misuse, 3 done but th
 trusted, 130 stopped on request.
 """
 
+import argparse
 import logging
 import os
 import signal
@@ -15,11 +16,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 import harden.openmp  # noqa: F401  before torch, which complaint imports
-from harden import complaint
+from harden import complaint, overrides
 from harden.errors import ConfigError, HardenError, Interrupted
 from harden.schema import register
 
@@ -37,14 +39,14 @@ def run(verb: str, request: type, work: Work) -> NoReturn:
         codes.append(1)  # stands if `work` dies
         codes[-1] = _answer(cfg, request, work)
 
-    debug = bool(os.environ.get("HYDRA_FULL_ERROR"))
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing, so that the text can be ours
     try:
-        hydra.main(**_version_base(), config_path=str(_configs()), config_name=verb)(task)()
+        _check_words(request)
+        with _raising():
+            hydra.main(**_version_base(), config_path=str(_configs()), config_name=verb)(task)()
     except Exception as error:
-        if debug or codes:
+        if os.environ.get("HYDRA_FULL_ERROR") or codes:
             raise
-        raise SystemExit(say(complaint.of(error, request))) from None
+        raise SystemExit(say(complaint.of(error))) from None
     except KeyboardInterrupt:
         raise SystemExit(say(Interrupted("stopped before anything was written"))) from None
     raise SystemExit(max(codes, default=0))
@@ -81,17 +83,46 @@ def stoppable() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def _check_words(request: type) -> None:
+    """Raises ConfigError for a flag, key or option that does not exist."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        known, unknown = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error.argument_name}: {error.message}", "see --help") from error
+    for word in unknown:
+        if word.startswith("-"):
+            raise ConfigError(f"there is no flag {word}", "see --hydra-help for those that there are")
+        raise ConfigError(f"{word} stands behind a flag", "write flags such as -m before all keys")
+    if not known.shell_completion:  # its install=bash looks like a key
+        overrides.check(known.overrides, request, multirun=known.multirun)
+
+
+@contextmanager
+def _raising() -> Iterator[None]:
+    """Inside, Hydra raises instead of printing and leaving, so that the text can be ours."""
+    name, before = "HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR")
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+
+
 def _answer(cfg: DictConfig, request: type, work: Work) -> int:
     try:
         try:
             wish = OmegaConf.to_object(cfg)
-        except HardenError:
-            raise
         except Exception as error:
-            raise complaint.of(error, request) from error
+            raise complaint.of(error) from error
         if not isinstance(wish, request):
             raise ConfigError("the configuration is not one of this verb")
         return work(wish, list(HydraConfig.get().overrides.task))
+    except Interrupted as stop:  # ends a sweep too: its other runs are not begun
+        raise SystemExit(say(stop)) from None
     except HardenError as error:
         return say(error)
 

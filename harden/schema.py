@@ -43,6 +43,9 @@ GROUPS: dict[str, dict[str, type]] = {
 }
 """Group -> option -> dataclass. A schedule is called after the data set that it was made for."""
 
+APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
+"""The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
+
 PARTS: tuple[type, ...] = (Compute, Judging, Tracking, Watchdog)
 
 KNOWN: dict[str, type] = {

@@ -86,7 +86,8 @@ class ThreatModel:
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The size of each sample's perturbation in this norm, (n,) float64."""
         order = {Norm.linf: torch.inf, Norm.l2: 2, Norm.l1: 1}[self.norm]
-        return torch.linalg.vector_norm((x_adv.double() - x.double()).flatten(1), ord=order, dim=1)
+        size: Tensor = torch.linalg.vector_norm((x_adv.double() - x.double()).flatten(1), ord=order, dim=1)
+        return size
 
     def random_start(self, x: Tensor, rng: Stream) -> Tensor:
         """A point drawn uniformly from the ball around each sample, then cut by the box.
@@ -119,7 +120,8 @@ def _sphere(x: Tensor, rng: Stream) -> Tensor:
     """Uniform in the unit l2 ball: a normalised Gaussian at radius U^(1/d)."""
     direction = rng.normal(x).flatten(1)
     length = rng.child("length").uniform(direction[:, :1]) ** (1 / direction.shape[1])
-    return (direction * (length / direction.norm(dim=1, keepdim=True).clamp_min(1e-12))).view_as(x)
+    norm: Tensor = direction.norm(dim=1, keepdim=True)
+    return (direction * (length / norm.clamp_min(1e-12))).view_as(x)
 
 
 def _cross_polytope(x: Tensor, rng: Stream) -> Tensor:

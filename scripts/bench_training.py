@@ -267,14 +267,14 @@ def images_of(data: DataSet) -> int:
     return len(data.train) - HELD_OUT
 
 
-def mnist(root: str | None) -> DataSet:
-    """MNIST from `root` or the cache; noise in its place where no `root` was named and none is in the cache."""
+def mnist(root: str | None, *, images: int) -> DataSet:
+    """MNIST from `root` or the cache; where neither is given, `images` images of noise in its place."""
     try:
         return load(Mnist(root=root, download=False))
     except DataError:
         if root is not None:
             raise
-        return noise(12_000)
+        return noise(images)
 
 
 def noise(count: int) -> DataSet:
@@ -306,8 +306,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     )  # ART's trainer has neither ramp nor warm-up
     attack = Pgd(steps=options.steps, keep=Keep.last)
     recipe = Recipe(data=Mnist(), model=Cnn(), attack=attack, schedule=schedule)
-    data = mnist(options.root)
     batches = batches_of(recipe, fewest=options.batches)
+    data = mnist(options.root, images=max(batches.values()) * options.batch_size + HELD_OUT)
     parts = {name: cut(data, count * options.batch_size) for name, count in batches.items()}
     proofs = {name: prove(build(recipe, parts[name]), parts[name]) for name, build in ROWS.items()}
     for name, proof in proofs.items():

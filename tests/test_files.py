@@ -82,7 +82,7 @@ def test_a_refusal_by_the_system_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     def refused(*_args: Any, **_options: Any) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr("harden.files.tempfile.mkstemp", refused)
     with pytest.raises(HardenError, match=r"file: cannot be written: permission denied$"):
         write_bytes(tmp_path / "file", b"")
 

@@ -54,7 +54,7 @@ def judging(
     """
     if not len(index):
         raise DataError("there is no image to judge")
-    for few in index.split(batch_size):
+    for few in torch.split(index, batch_size):
         with exact(), frozen(model):
             outcome = _judge_batch(model, split.batch(few), attack, threat, rng)
         yield outcome

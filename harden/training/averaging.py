@@ -18,6 +18,7 @@ class Average:
         """Moves the average by (1 - decay) of the way to `model`; integer buffers are copied."""
         old, new = self.model.state_dict(), model.state_dict()
         floats = [name for name, value in new.items() if value.is_floating_point()]
-        get_ema_multi_avg_fn(decay)([old[n] for n in floats], [new[n] for n in floats], torch.empty(0))
+        move = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        move([old[n] for n in floats], [new[n] for n in floats], torch.empty(0))
         for name in new.keys() - set(floats):
             old[name].copy_(new[name])

@@ -29,7 +29,7 @@ def images(low: float, high: float, *, side: int = 4, count: int = 20) -> tuple[
 
 def slopes(model: nn.Module, y: Tensor) -> Tensor:
     """w_t - w_y for every class t, (n, classes, pixels) in float64."""
-    w = model[1].weight.detach().double()  # type: ignore[index, union-attr, operator]
+    w: Tensor = model.get_parameter("1.weight").detach().double()
     return w[None] - w[y][:, None]
 
 
@@ -56,7 +56,7 @@ def best_l1(model: nn.Module, x: Tensor, y: Tensor, radius: float) -> Tensor:
 
 
 def best_of_classes(model: nn.Module, x: Tensor, y: Tensor, gain: Tensor) -> Tensor:
-    logits = model(x).detach().double()
+    logits: Tensor = model(x).detach().double()
     reached = logits - logits.gather(1, y[:, None]) + gain
     return reached.scatter(1, y[:, None], -torch.inf).amax(1)
 
@@ -77,7 +77,7 @@ def test_between_two_classes_linf_gains_eps_times_the_l1_norm_as_far_as_the_box_
 def test_far_from_the_box_the_linf_gain_is_eps_times_the_l1_norm() -> None:
     model, (x, y) = linear(16, 2), images(0.2, 0.8)
     gain = attacked(Fgsm(), model, x, y, ThreatModel(eps=EPS)) - margin(model(x), y).detach()
-    weight = model[1].weight.detach().double()  # type: ignore[index, union-attr, operator]
+    weight = model.get_parameter("1.weight").detach().double()
     norm = (weight[1] - weight[0]).abs().sum()
     torch.testing.assert_close(gain, 0.05 * norm.expand(20), rtol=0, atol=1e-5)
 

@@ -47,7 +47,8 @@ def network() -> nn.Sequential:
     model.train()
     model[2].eval()
     model[0].requires_grad_(False)
-    model[5].weight.grad = torch.ones_like(model[5].weight)
+    weight = model[5].get_parameter("weight")
+    weight.grad = torch.ones_like(weight)
     return model
 
 

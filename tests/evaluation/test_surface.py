@@ -32,7 +32,7 @@ def softplus_of_margin(model: nn.Module, images: Tensor) -> Tensor:
 def test_the_surface_of_a_linear_model_is_its_closed_form() -> None:
     model = linear()
     surface = loss_surface(model, X, Y, Fgsm(), THREAT, rng=RNG, points=9, reach=1.5)
-    slope = (model[2].weight[1] - model[2].weight[0]).detach()  # type: ignore[index, union-attr, operator]
+    slope = (model[2].weight[1] - model[2].weight[0]).detach()  # type: ignore[index]
     towards = 0.05 * slope.sign()
     sign = torch.where(RNG.child("surface").uniform(X) < 0.5, -1.0, 1.0).flatten()
     sideways = 0.05 * sign  # as long as the attack's own perturbation
@@ -70,7 +70,7 @@ def test_an_attack_that_moves_nothing_gives_a_flat_surface() -> None:
 
 def test_the_model_is_left_as_it_was() -> None:
     model = linear().train()
-    model[0].eval()  # type: ignore[index, operator]
+    model[0].eval()  # type: ignore[index]
     before, random = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state()
     loss_surface(model, X, Y, Fgsm(), THREAT, rng=RNG, points=3)
     assert [m.training for m in model.modules()] == [True, False, True, True]

@@ -137,7 +137,7 @@ def test_an_objective_leaves_the_model_in_train_mode_and_batch_statistics_see_on
     model = network(norm=True)
     objective(model, BATCH, attack, THREAT, rng=RNG)
     assert all(module.training for module in model.modules())
-    assert int(model[2].num_batches_tracked) == 1  # type: ignore[index, arg-type, operator]
+    assert int(model[2].num_batches_tracked) == 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
