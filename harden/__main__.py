@@ -1,8 +1,11 @@
 """`harden <verb> key=value ...`, the same as `python -m harden.<verb>`; without a verb, the list of them."""
 
+import difflib
 import importlib
 import sys
 from typing import NoReturn
+
+from harden import __version__
 
 VERBS = {
     "train": "harden a classifier and measure it before and after",
@@ -16,8 +19,14 @@ def main() -> NoReturn:
     if verb in ("--help", "-h", "help"):
         sys.stdout.write(usage())
         raise SystemExit(0)
+    if verb == "--version":
+        sys.stdout.write(f"harden {__version__}\n")
+        raise SystemExit(0)
     if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean harden {near[0]}?" if near else "harden --help says what they do"
         sys.stderr.write(f"harden: error: there is no verb '{verb}'; there are: {', '.join(VERBS)}\n")
+        sys.stderr.write(f"harden: hint: {hint}\n")
         raise SystemExit(2)
     sys.argv = [f"harden {verb}", *sys.argv[2:]]
     importlib.import_module(f"harden.{verb}").main()

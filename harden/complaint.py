@@ -57,6 +57,8 @@ def _wrong_value(error: OmegaConfBaseException, key: str) -> HardenError:
         return ConfigError(f"{key} must be true or false, got {found[1]}")
     if found := re.fullmatch(r"Invalid value (.*), expected one of \[(.*)\]", text):
         return ConfigError(f"{key} must be one of {found[2]}, got {found[1]}")
+    if text.endswith("is not in struct"):
+        return ConfigError(f"there is no key {key}", f"if it is to be added, write +{key}=...")
     if text.endswith("is not Optional"):
         return ConfigError(f"{key} must have a value, got null")
     return ConfigError(f"{key}: {_lower(text)}", "see --help")

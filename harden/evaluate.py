@@ -3,6 +3,8 @@
 The file says which network it is, on which data it was trained and against which threat; each can be said anew.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -11,17 +13,16 @@ import torch
 
 from harden import door
 from harden.attacks import Keep, Pgd
-from harden.console import Downloads, evaluation_table
+from harden.console import Downloads, evaluation_table, watching
 from harden.data import DataChoice, DataSet, load
 from harden.errors import ConfigError, DataError, Untrusted
-from harden.evaluation import joined, judging
+from harden.evaluation import Outcome, joined, judging
 from harden.evaluation.request import EvaluateRequest
 from harden.models import Card, CustomModel
 from harden.models import load as load_weights
-from harden.schema import KNOWN
+from harden.schema import recalled
 from harden.seeds import stream
-from harden.spelling import read
-from harden.training import Compute, Judging, TrainRequest
+from harden.training import Begin, Compute, Judged, Judging, TrainRequest
 from harden.training import folder as place
 from harden.training.results import threat_of
 
@@ -33,10 +34,12 @@ def main() -> NoReturn:
 
 def work(request: EvaluateRequest, _overrides: list[str]) -> int:
     """Loads, attacks, prints; 0."""
-    path = Path(str(request.weights))
-    device = Compute(device=request.device).where()
+    path, compute = Path(str(request.weights)), Compute(device=request.device)
+    device = compute.where()
     model, card = load_weights(path, custom=_custom(request))
     data = _data(request, card, path)
+    if threads := compute.threads_for(request.batch_size * math.prod(data.shape)):
+        torch.set_num_threads(threads)
     attack = request.attack or Judging().attack
     if isinstance(attack, Pgd):
         attack = replace(attack, keep=Keep.best)  # training may want the last iterate, measuring never does
@@ -44,8 +47,20 @@ def work(request: EvaluateRequest, _overrides: list[str]) -> int:
     ids = torch.arange(min(request.images or len(data.test), len(data.test)), device=device)
     rng = stream(request.seed, "judge")
     parts = judging(model.to(device), data.test.on(device), ids, attack, threat, rng=rng, batch_size=request.batch_size)
-    evaluation_table(joined(list(parts)), data=data.name, attack=attack.label, threat=threat.label, weights=path)
+    outcome = _watched(parts, len(ids))
+    evaluation_table(outcome, data=data.name, attack=attack.label, threat=threat.label, weights=path)
     return 0
+
+
+def _watched(parts: Iterator[Outcome], images: int) -> Outcome:
+    """All parts in one, with progress on stderr while they come."""
+    done = []
+    with watching() as watch:
+        watch(Begin("judge", "attack", images))
+        for part in parts:
+            done.append(part)
+            watch(Judged(len(part.clean)))
+    return joined(done)
 
 
 def _custom(request: EvaluateRequest) -> CustomModel | None:
@@ -79,11 +94,11 @@ def _as_trained(card: Card, path: Path) -> DataChoice:
     """The data choice in the file; where its files lie is told by the configuration beside the weights."""
     if card.data.get("is") == "Custom":
         raise ConfigError("the model was trained on data of your own", "say data=custom data.entry=module:function")
-    choice: DataChoice = read(card.data, KNOWN)
-    if not hasattr(choice, "root") or not (path.parent / place.CONFIG).is_file():
+    choice: DataChoice = recalled(card.data, DataChoice, where=str(path))
+    config = path.parent / place.CONFIG
+    if not hasattr(choice, "root") or not config.is_file():
         return choice
-    request = read(place.read_config(path.parent), KNOWN)
-    beside = request.data if isinstance(request, TrainRequest) else None
+    beside = recalled(place.read_config(path.parent), TrainRequest, where=str(config)).data
     return beside if type(beside) is type(choice) else choice
 
 

@@ -74,6 +74,8 @@ class _Table:
             raise self._unknown(path, len(path) - len(left), kinds)
         if not left and not isinstance(one.value(), dict):
             raise ConfigError(f"{one.key_or_group} is no single value; it has: {', '.join(_names(kinds))}")
+        if len(path) > 1 and path[0] in self.groups:
+            self._check_sweep(one, path[0], path[1])
         if len(left) == 1 and one.is_add() and not one.is_force_add():
             raise ConfigError(
                 f"there is a key {one.key_or_group} already",
@@ -119,8 +121,21 @@ class _Table:
         said = [one for one in self.overrides if one.key_or_group == group]
         if said:
             return [GROUPS[group].get(str(option)) for option in _values(said[-1])]
+        return self._unasked(group)
+
+    def _unasked(self, group: str) -> list[Any]:
+        """The dataclass that stands in the field `group` where nobody chooses; none where that is None."""
         default = next(_default(field) for field in fields(self.request) if field.name == group)
         return [] if default is None else [type(default)]
+
+    def _check_sweep(self, one: Override, group: str, name: str) -> None:
+        """Hydra composes once without what is swept over, and then refuses keys of swept options."""
+        swept = any(other.key_or_group == group and other.is_sweep_override() for other in self.overrides)
+        if swept and not one.is_force_add() and name not in _names(self._unasked(group)):
+            raise ConfigError(
+                f"{one.key_or_group} belongs to options of a sweep over {group}",
+                f"write ++{one.key_or_group}={_text(one)}",
+            )
 
     def _unchosen(self, key: str, group: str) -> ConfigError:
         options = ", ".join(sorted(GROUPS[group]))

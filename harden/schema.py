@@ -4,15 +4,19 @@ Meaning (type, default, check) is in the dataclass; a YAML file of `configs/` ho
 option; the command line has the last word. A new option is a dataclass, a YAML file and a line here.
 """
 
+from collections.abc import Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from harden import complaint
 from harden.attacks import Fgsm, Pgd
 from harden.data import Cifar10, Custom, Digits, FashionMnist, Folder, Mnist, Npz
+from harden.errors import ConfigError
 from harden.models import CHOICES
+from harden.spelling import read
 from harden.threat import ThreatModel
 from harden.training.device import Compute
 from harden.training.objectives import Clean, Madry, Trades
@@ -21,6 +25,8 @@ from harden.training.recipe import Judging
 from harden.training.request import Tracking, TrainRequest
 from harden.training.schedule import Schedule
 from harden.training.watchdog import Watchdog
+
+T = TypeVar("T")
 
 DATA = {
     "digits": Digits,
@@ -78,6 +84,26 @@ def _open(node: DictConfig) -> DictConfig:
         if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
             _open(node[key])
     return node
+
+
+def recalled(plain: Any, kind: type[T], *, where: str) -> T:
+    """The `kind` that `harden.spelling.spell` made `plain` of, every value of its field's type.
+
+    `plain` comes from a file that anybody may have edited; `where` names it. Raises ConfigError.
+    """
+    try:
+        value = read(plain, KNOWN)
+        if not isinstance(value, kind):
+            raise ConfigError(f"wanted a {kind.__name__}, got {_kind_of(plain)}")
+        OmegaConf.structured(value)  # reads the types of fields and refuses what is not of them
+    except Exception as error:  # a value of a wrong type can fail anywhere in a dataclass's own checks
+        told = complaint.of(error)
+        raise ConfigError(f"{where}: {told.message}", told.hint) from error
+    return value
+
+
+def _kind_of(plain: Any) -> str:
+    return str(plain.get("is", "a mapping")) if isinstance(plain, Mapping) else type(plain).__name__
 
 
 def fields_of(kind: Any) -> list[str]:

@@ -10,9 +10,8 @@ from typing import NoReturn
 from harden import door
 from harden.console import result_table
 from harden.errors import ConfigError
-from harden.schema import KNOWN
+from harden.schema import recalled
 from harden.session import Session
-from harden.spelling import read
 from harden.training import TrainRequest
 from harden.training import folder as place
 
@@ -42,10 +41,7 @@ def resumed(resume: str, overrides: list[str]) -> tuple[TrainRequest, Path]:
     if others:
         raise ConfigError(f"resume takes the run as it was configured, got {', '.join(others)}", "leave that out")
     folder = place.unfinished(resume)
-    request = read(place.read_config(folder), KNOWN)
-    if not isinstance(request, TrainRequest):
-        raise ConfigError(f"{folder / place.CONFIG}: is not the configuration of a training run")
-    return request, folder
+    return recalled(place.read_config(folder), TrainRequest, where=str(folder / place.CONFIG)), folder
 
 
 if __name__ == "__main__":

@@ -55,10 +55,9 @@ def test_outputs_and_counts_are_stripped(path: Path) -> None:
 def test_nothing_of_the_writers_machine_is_kept(path: Path) -> None:
     notebook = _read(path)
     nbformat.validate(notebook)
-    assert notebook.metadata == {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+    assert notebook.metadata.get("kernelspec", {"name": "python3"})["name"] == "python3"
+    assert set(notebook.metadata.get("language_info", {})) <= {"name"}
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
     assert [cell.id for cell in notebook.cells if cell.metadata] == []
 
 

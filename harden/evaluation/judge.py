@@ -83,7 +83,7 @@ def joined(parts: Sequence[Outcome]) -> Outcome:
 def verdict(model: Model, x: Tensor, y: Tensor, x_adv: Tensor, threat: ThreatModel) -> tuple[Tensor, float]:
     """Whether the model withstands each candidate, (n,) bool, and by how much the worst one overstepped eps.
 
-    Candidates are judged after projection; a candidate that is not finite counts as no attempt.
+    Candidates are judged after projection; pixels of theirs that are not finite count as unchanged.
     """
     x_adv = torch.where(torch.isfinite(x_adv), x_adv, x)
     excess = threat.distance(x_adv, x).max().item() - threat.radius

@@ -66,6 +66,8 @@ def newest(folder: Path) -> tuple[Tensors, dict[str, Any]] | None:
         try:
             with safe_open(path, framework="pt") as file:
                 state = json.loads((file.metadata() or {})["harden.checkpoint"])
+                if state["format"] != FORMAT:
+                    raise TrainingError(f"{path}: was written by another version of harden", "resume with that one")
                 return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
         except (SafetensorError, KeyError, ValueError, OSError):
             continue

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harden.data import DataSet
 from harden.errors import Interrupted
 from harden.evaluation import Accuracy, Outcome, joined, judging
+from harden.models import Classifier
 from harden.seeds import stream
 from harden.training.device import Compute
 from harden.training.loop import Training, never
@@ -40,7 +41,7 @@ class Judged:
 class Measured:
     """A trained model and what it is worth on the test images."""
 
-    model: nn.Module
+    model: Classifier
     outcome: Outcome
     epochs: tuple[EpochStats, ...] = ()
     events: tuple[Event, ...] = ()
@@ -136,7 +137,7 @@ class Job:
         outcome = yield from self._judge("given", model)
         return Measured(model, outcome, chosen=f"as given in {path.name}")
 
-    def _judge(self, name: str, model: nn.Module) -> Generator[News, None, Outcome]:
+    def _judge(self, name: str, model: Classifier) -> Generator[News, None, Outcome]:
         recipe, parts = self.recipe, []
         yield Begin(f"judge-{name}", f"attack {name}", len(self.test_ids))
         for part in judging(

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from harden.models import Classifier
 from harden.training import checkpoint
 from harden.training.averaging import Average
 from harden.training.optimisers import Optimiser
@@ -12,7 +13,7 @@ from harden.training.schedule import Schedule
 class Learner:
     """`model` is trained; `average.model` follows it. All tensors can be captured and put back to the bit."""
 
-    def __init__(self, model: nn.Module, optim: Optimiser, schedule: Schedule) -> None:
+    def __init__(self, model: Classifier, optim: Optimiser, schedule: Schedule) -> None:
         self.model, self.schedule = model, schedule
         self.average = Average(model)
         self.optimiser = optim.over(model)

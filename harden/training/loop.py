@@ -4,6 +4,7 @@ It knows neither ledger nor progress bar. Everything random is drawn by (seed, e
 scheduled is a function of the step, so that a run killed at any step and resumed ends with the same bits.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,9 @@ from harden.attacks import Attack, Fgsm, Pgd
 from harden.data import DataSet, hold_out
 from harden.errors import Interrupted, TrainingError
 from harden.evaluation import judge
+from harden.models import Classifier
 from harden.seeds import stream
 from harden.training import checkpoint
-from harden.training.averaging import Average
 from harden.training.batches import Batches
 from harden.training.device import autocast
 from harden.training.learner import Learner
@@ -93,17 +94,17 @@ class Training:
                 self._save()
         self._save()
 
-    def selected(self) -> nn.Module:
+    def selected(self) -> Classifier:
         """The weights that did best on validation, in a model of their own, in eval mode."""
-        model = Average(self.learner.model).model.eval()
+        model = copy.deepcopy(self.learner.model).eval()
         model.load_state_dict(self.best)
         return model
 
-    def _placed(self, model: nn.Module) -> nn.Module:
+    def _placed(self, model: Classifier) -> Classifier:
         """The model on its device; on a GPU that computes in bf16, channels-last convolutions are the fast ones."""
         model = model.to(self.device)
         fast = self.bf16 and self.device.type == "cuda"
-        return model.to(memory_format=torch.channels_last) if fast else model
+        return model.to(memory_format=torch.channels_last) if fast else model  # type: ignore[call-overload]
 
     def _step(self) -> None:
         state, schedule, learner = self.state, self.recipe.schedule, self.learner
@@ -195,8 +196,8 @@ class Training:
                 self.state.best = score
                 self.state.chosen = f"{'averaged' if suffix else 'raw'}, step {self.state.step}"
                 self.best = {name: value.clone() for name, value in model.state_dict().items()}
-        if self.recipe.attack is None:
-            self.good = self.learner.capture()
+        if self.recipe.attack is None or not self.recipe.watchdog.every:
+            self.good = self.learner.capture()  # nobody looks in between
         self._clock(training=False)
         return figures
 
@@ -267,7 +268,7 @@ class Training:
         self.tally.clear()
         self.learner.restore(self.good)
         event = self._note(kind, text, figures)
-        if state.trips > self.recipe.watchdog.trips:
+        if state.trips >= self.recipe.watchdog.trips:
             self._save()
             raise TrainingError(
                 f"training was stopped after {state.trips} roll-backs; the last: {text.split(';')[0]}",
@@ -291,7 +292,11 @@ class Training:
         tensors = {f"now/{name}": value for name, value in self.learner.capture().items()}
         tensors |= {f"good/{name}": value for name, value in self.good.items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()} | {"sums": self.tally.sums}
-        state: dict[str, Any] = {"recipe": self.recipe.digest, "state": self.state.plain()}
+        state: dict[str, Any] = {
+            "recipe": self.recipe.digest,
+            "data": self.data.digest,
+            "state": self.state.plain(),
+        }
         checkpoint.write(self.folder, self.state.step, tensors, state)
 
     def _resume(self) -> Iterator[Event]:
@@ -299,10 +304,11 @@ class Training:
         if found is None:
             return
         tensors, saved = found
-        if saved["recipe"] != self.recipe.digest:
-            raise TrainingError(
-                f"{self.folder}: the checkpoint belongs to another recipe", "choose another output folder"
-            )
+        for name, mine in (("recipe", self.recipe.digest), ("data", self.data.digest)):
+            if saved[name] != mine:
+                raise TrainingError(
+                    f"{self.folder}: the checkpoint belongs to another {name}", "choose another output folder"
+                )
         self.learner.restore(checkpoint.below(tensors, "now/"))
         self.good, self.best = checkpoint.below(tensors, "good/"), checkpoint.below(tensors, "best/")
         self.tally.restore(tensors["sums"])

@@ -31,6 +31,8 @@ class TrainRequest(Recipe):
         super().__post_init__()
         if not self.checkpoint_seconds > 0:
             raise ConfigError(f"checkpoint_seconds must be > 0, got {self.checkpoint_seconds:g}")
+        if "" in (self.output, self.resume):
+            raise ConfigError("output and resume must name a folder, got nothing", "leave them out, or say output=FOLDER")
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite contradict each other", "say one of them")
 

@@ -24,7 +24,7 @@ class Watchdog:
     budget: float = 0.05  # a look may cost at most this share of the training between two looks
     fall: float = 0.10  # how far strong accuracy must fall below its recent best
     memory: int = 8  # looks that the recent best is taken over
-    trips: int = 3  # so many roll-backs are survived; the next one stops the run
+    trips: int = 3  # with the roll-back of this number the run stops
 
     def __post_init__(self) -> None:
         if not 0 <= self.every < math.inf or self.images < 1 or self.memory < 1 or self.trips < 1:

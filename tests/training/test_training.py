@@ -192,6 +192,24 @@ def test_what_was_selected_is_what_did_best_on_validation(dots: DataSet, recipe_
     assert found == training.state.best
 
 
+def test_the_average_follows_the_weights_by_the_schedules_decay_of_each_step(dots: DataSet, recipe_of: Make) -> None:
+    wanted: dict[str, Tensor] = {}
+
+    def follow() -> bool:
+        """Asked after each step: the average by hand, in float64."""
+        decay = training.recipe.schedule.decay(training.state.step - 1)
+        for name, value in training.learner.model.named_parameters():
+            wanted[name] = decay * wanted[name] + (1 - decay) * value.detach().double()
+        return False
+
+    training = Training(recipe_of(), dots, stop=follow)
+    wanted |= {name: value.detach().double() for name, value in training.learner.model.named_parameters()}
+    for _ in training:
+        pass
+    averaged = {name: value.double() for name, value in training.learner.average.model.named_parameters()}
+    torch.testing.assert_close(averaged, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_without_averaging_only_raw_weights_are_validated(dots: DataSet, recipe_of: Make) -> None:
     training = Training(recipe_of(schedule=Schedule(epochs=1, batch_size=16, ema=0)), dots)
     epochs = [one for one in training if isinstance(one, EpochStats)]
