@@ -32,7 +32,7 @@ class TrainRequest(Recipe):
         if not self.checkpoint_seconds > 0:
             raise ConfigError(f"checkpoint_seconds must be > 0, got {self.checkpoint_seconds:g}")
         if "" in (self.output, self.resume):
-            raise ConfigError("output and resume must name a folder, got nothing", "leave them out, or say output=FOLDER")
+            raise ConfigError("output and resume must name a folder, got nothing", "leave them out or name one")
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite contradict each other", "say one of them")
 

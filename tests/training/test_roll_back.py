@@ -111,9 +111,7 @@ def test_a_loss_that_never_recovers_ends_the_run_with_finite_weights_on_disk(
 
 
 @pytest.mark.parametrize("trips", [1, 2])
-def test_the_last_roll_back_granted_ends_the_run(
-    dots: DataSet, recipe_of: Make, trips: int
-) -> None:
+def test_the_last_roll_back_granted_ends_the_run(dots: DataSet, recipe_of: Make, trips: int) -> None:
     watchdog = Watchdog(every=0.3, images=16, budget=100, trips=trips)
     training = Training(recipe_of(objective=poisoned(*range(1, 10_000)), watchdog=watchdog), dots)
     with pytest.raises(TrainingError, match=f"stopped after {trips} roll-backs"):
