@@ -77,7 +77,7 @@ class Watching:
 @contextmanager
 def watching() -> Iterator[Watching]:
     """Progress on stderr while the block runs."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False)
     if not sys.stderr.isatty():
         yield Watching(console, None)
         return
@@ -101,12 +101,12 @@ class Downloads:
 
     def __init__(self) -> None:
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(stderr=True, markup=False),
             disable=not sys.stderr.isatty(),
         )
         self.tasks: dict[str, TaskID] = {}
@@ -140,7 +140,7 @@ def _validated(name: str, raw: float | None, averaged: float | None) -> list[str
 
 def result_table(summary: Mapping[str, Any], folder: Path, ledger: Ledger) -> None:
     """Prints on stdout what came out, where it lies and what to do next."""
-    out = Console(soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
     threat, data = summary["threat"], summary["data"]["name"]
     table = Table(box=box.SIMPLE_HEAD, title=f"{data}, {threat['norm']} eps {threat['eps']}", title_justify="left")
     table.add_column("model")
@@ -171,7 +171,7 @@ def result_table(summary: Mapping[str, Any], folder: Path, ledger: Ledger) -> No
 
 def evaluation_table(outcome: Outcome, *, data: str, attack: str, threat: str, weights: Path) -> None:
     """Prints on stdout what a weights file is worth."""
-    out = Console(soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
     table = Table(box=box.SIMPLE_HEAD, title=f"{data}, {threat}", title_justify="left")
     for name in ("clean accuracy", f"under {attack}"):
         table.add_column(name, justify="right")

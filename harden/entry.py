@@ -44,7 +44,7 @@ def _split(entry: str, option: str) -> tuple[str, str]:
 
 def _import(module_name: str, option: str) -> ModuleType:
     try:
-        with _current_folder_importable():
+        with current_folder_importable():
             return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
@@ -55,8 +55,11 @@ def _import(module_name: str, option: str) -> ModuleType:
 
 
 @contextmanager
-def _current_folder_importable() -> Iterator[None]:
-    """As under `python -m`: the current folder stands first. The user's own changes to the path survive."""
+def current_folder_importable() -> Iterator[None]:
+    """As under `python -m`: the current folder stands first. The user's own changes to the path survive.
+
+    Code that was resolved is to be called inside too: it may import its neighbours only then.
+    """
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     importlib.invalidate_caches()  # a module written a moment ago is not in the finders' listing yet

@@ -82,6 +82,9 @@ def _data(request: EvaluateRequest, card: Card, path: Path) -> DataSet:
         raise DataError(
             f"{data.name} has images {got[0]} of {got[1]} classes, the model takes {wanted[0]} of {wanted[1]}"
         )
+    if data.classes != card.classes:
+        mine, theirs = ", ".join(data.classes), ", ".join(card.classes)
+        raise DataError(f"{data.name} has the classes {mine}; the model was trained on {theirs}")
     if request.data is None and data.digest != card.data_digest:
         raise Untrusted(
             f"{data.name} is not what the model was trained on: its digest is {data.digest}, wanted {card.data_digest}",

@@ -19,7 +19,6 @@ class Recorder:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.prefix = ""
-        self.events = 0
 
     def begin(self, request: TrainRequest, data: DataSet) -> None:
         """What was asked, on what data, on what machine."""
@@ -35,9 +34,9 @@ class Recorder:
         elif isinstance(news, EpochStats):
             figures = {self.prefix + name: value for name, value in news.figures().items() if name != "step"}
             self.ledger.log(figures, news.step)
+            self.ledger.flush()  # 9 ms: a run that is killed keeps its curves
         elif isinstance(news, Event):
-            self.events += 1
-            self.ledger.tag({f"harden.event.{self.events}": f"step {news.step}: {news.kind}: {news.text}"})
+            self.ledger.tag({f"harden.event.{self.prefix}{news.step}.{news.kind}": news.text})
 
     def end(self, summary: Mapping[str, Any], files: list[Path]) -> None:
         """The results and the files."""

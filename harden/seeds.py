@@ -67,13 +67,17 @@ class Stream:
 
 
 @contextmanager
-def seeded(rng: Stream) -> Iterator[None]:
-    """Inside, torch's global CPU generator is seeded by `rng`; afterwards it is as it was before.
+def seeded(rng: Stream, device: torch.device | None = None) -> Iterator[None]:
+    """Inside, torch's global generators of CPU and `device` are seeded by `rng`; afterwards they are as before.
 
-    For code that can draw from nothing else, such as the initialisation of `torch.nn` layers.
+    For code that can draw from nothing else, such as the initialisation of `torch.nn` layers, or dropout.
     """
-    with torch.random.fork_rng(devices=[]):
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
         torch.default_generator.manual_seed(rng.key)
+        for one in cuda:
+            with torch.cuda.device(one):
+                torch.cuda.manual_seed(rng.key)
         yield
 
 

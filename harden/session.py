@@ -11,7 +11,7 @@ import torch
 from harden.console import Downloads, watching
 from harden.data import load
 from harden.drawing import draw
-from harden.errors import Interrupted
+from harden.errors import HardenError, Interrupted
 from harden.ledger import Ledger, open_ledger
 from harden.recording import Recorder
 from harden.spelling import spell
@@ -32,7 +32,7 @@ class Session:
             self.data = load(request.data, progress=downloads)
         finally:
             downloads.close()
-        self.request = request
+        self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
             torch.set_num_threads(threads)
@@ -51,21 +51,31 @@ class Session:
         """
         self.job.stop = stop
         with place.alone(folder):
+            if (folder / place.SUMMARY).exists():  # another process finished it while this one was loading data
+                raise HardenError(
+                    f"{folder}: the run is finished already", f"its results are in {folder / place.SUMMARY}"
+                )
+            ledger = self._opened(folder)
             place.write_config(folder, spell(self.request))
-            ledger = self._ledger(folder)
             try:
                 summary = self._work(folder, ledger)
             except (Interrupted, KeyboardInterrupt) as error:
                 ledger.close("KILLED")
-                raise Interrupted(
-                    f"stopped; the run in {folder} is kept",
-                    f"go on with: python -m harden.train resume={folder}",
-                ) from error
+                raise _stopped(folder) from error
             except BaseException:
                 ledger.close("FAILED")
                 raise
             ledger.close()
         return summary, ledger
+
+    def _opened(self, folder: Path) -> Ledger:
+        """The ledger; where it cannot be opened, a folder that was made for this run goes again."""
+        try:
+            return self._ledger(folder)
+        except HardenError:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+            raise
 
     def _ledger(self, folder: Path) -> Ledger:
         tracking, home = self.request.tracking, folder.resolve().parent
@@ -93,3 +103,9 @@ class Session:
         kept = [folder / name for name in names if (folder / name).exists()]
         recorder.end(summary, [*kept, *files])
         return summary
+
+
+def _stopped(folder: Path) -> Interrupted:
+    if (folder / place.SUMMARY).exists():
+        return Interrupted(f"stopped; the run in {folder} had finished, its record may lack files")
+    return Interrupted(f"stopped; the run in {folder} is kept", f"go on with: python -m harden.train resume={folder}")

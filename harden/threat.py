@@ -4,7 +4,6 @@ Distances are in pixel units (0..1 unless the box says otherwise). eps is kept a
 and never rounded: two spellings are two threat models in every table and file name.
 """
 
-import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
@@ -15,6 +14,9 @@ from torch import Tensor
 from harden import kernels
 from harden.errors import ConfigError
 from harden.seeds import Stream
+
+LARGEST = 1e30
+"""Radii from here on would overflow float32 on the way."""
 
 L1_SHARE = 0.05
 """Share of the pixels that an l1 step moves: one alone, the steepest direction proper, learns too slowly
@@ -107,8 +109,8 @@ def _parse(eps: str) -> float:
         radius = float(Fraction(eps)) if "/" in eps else float(eps)
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(f"threat.eps must be a number, got {eps!r}", "write 0.1 or 8/255") from error
-    if not 0 <= radius < math.inf:
-        raise ConfigError(f"threat.eps must be finite and >= 0, got {eps!r}")
+    if not 0 <= radius < LARGEST:
+        raise ConfigError(f"threat.eps must be >= 0 and below {LARGEST:g}, got {eps!r}")
     return radius
 
 

@@ -92,6 +92,7 @@ def test_an_unknown_verb_is_refused_with_those_that_there_are(tmp_path: Path, en
     ]
 
 
+@pytest.mark.slow
 def test_the_console_command_trains_into_a_folder_below_runs_and_litters_nothing(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -114,7 +115,7 @@ def test_a_slip_leaves_with_2_and_nothing_behind(tmp_path: Path, environment: di
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("limit", [2_000, 60_000])
+@pytest.mark.parametrize("limit", [60_000, pytest.param(2_000, marks=pytest.mark.slow)])
 def test_a_full_disk_is_told_in_one_line_and_leaves_no_half_file(
     limit: int, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_no_half_file(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_an_unreachable_tracking_server_is_told_at_the_start_and_costs_nothing(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -193,13 +195,12 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on_and_ends_with_the_same_bits(
-    kind: signal.Signals, tmp_path: Path, environment: dict[str, str], unbroken: str
+def test_a_run_stopped_by_ctrl_c_says_how_to_go_on_and_ends_with_the_same_bits(
+    tmp_path: Path, environment: dict[str, str], unbroken: str
 ) -> None:
     with started(command("train", "+attack=fgsm", *LONG, QUIET, "output=out"), tmp_path, environment) as process:
         until_hardening(process)
-        process.send_signal(kind)
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
     assert told(errors) == [

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import struct
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from safetensors.torch import save_file
 
 import harden.evaluate
 import harden.train
+from harden import door
 from harden.files import sha256_of
 from harden.schema import KNOWN
 from harden.spelling import read, spell
@@ -420,3 +422,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_weights
     assert state["state"]["trips"] == 3
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     assert not list(Path("out").rglob("*.part"))
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_politely_and_the_next_ctrl_c_does_not(kind: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with door.stoppable() as stop:
+        assert not stop()
+        signal.raise_signal(kind)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

@@ -59,6 +59,7 @@ def best_iterate(
 
 
 def _keep(best: Tensor, top: Tensor, x_adv: Tensor, score: Tensor) -> None:
+    score = score.nan_to_num(nan=torch.inf)  # a network that answers NaN must not pass for one that withstands
     better = score > top
     torch.where(better, score, top, out=top)
     mask = better.view(-1, *[1] * (best.dim() - 1))

@@ -52,8 +52,6 @@ class Pgd(Attack):
             raise ConfigError(f"attack.steps and attack.restarts must be >= 1, got {self.steps} and {self.restarts}")
         if self.step is not None and not 0 < self.step <= 2:
             raise ConfigError(f"attack.step must lie in (0, 2], a share of eps, got {self.step:g}")
-        if self.keep is Keep.last and self.restarts > 1:
-            raise ConfigError("attack.keep=last cannot choose between restarts", "say attack.keep=best")
 
     @property
     def label(self) -> str:
@@ -70,6 +68,8 @@ class Pgd(Attack):
         """The last iterate of one run, or the best of all runs by margin."""
         targets = self._targets(model, x, y, rng)
         if self.keep is Keep.last:
+            if self.restarts > 1:
+                raise ValueError("the last iterate of several restarts was asked for: keep the best one instead")
             objective = self._objective(y, targets, 0)
             start, size = self._start(x, threat, rng, 0), self.share * threat.radius
             return last_iterate(model, x, start, objective, threat, steps=self.steps, size=size)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harden.data.checks import SCALE_HINT, check_labels
 from harden.data.dataset import DataSet, Split
-from harden.data.split import with_test_part
+from harden.data.split import count_for_test, with_test_part
 from harden.errors import DataError
 
 APART = ("x_train", "y_train", "x_test", "y_test")
@@ -34,7 +34,7 @@ def from_arrays(arrays: Mapping[str, Array], *, name: str, source: str, test_sha
         whole = _split(arrays["x"], arrays["y"], source)
         classes = _classes(arrays, whole.y, source)
         check_labels(whole.y, len(classes), where=source)
-        train, test = with_test_part(whole, round(test_share * len(whole)))
+        train, test = with_test_part(whole, count_for_test(len(whole), test_share, where=source))
         return DataSet(name, classes, train, test, source)
     got = ", ".join(sorted(arrays)) or "nothing"
     raise DataError(f"{source}: holds {got}, wanted {', '.join(APART)}, or {', '.join(WHOLE)}")

@@ -38,6 +38,13 @@ def check_images(x: Tensor, *, where: str) -> None:
     raise DataError(f"{where}: image {sample} holds pixel value {value:g}, wanted 0..1", SCALE_HINT)
 
 
+def check_classes(classes: Sequence[str], *, where: str) -> None:
+    """There is something to tell apart: with one class no attack could ever succeed."""
+    if len(classes) < 2:
+        got = ", ".join(map(repr, classes)) or "none"
+        raise DataError(f"{where}: a data set needs at least 2 classes, got {got}")
+
+
 def check_labels(y: Tensor, classes: int, *, where: str) -> None:
     """Every label is a class number, 0..classes-1."""
     outside = ((y < 0) | (y >= classes)).nonzero()

@@ -1,10 +1,11 @@
 """What every choice of data set has in common: how training images are moved about, and how it is read."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harden.data.dataset import DataSet
+from harden.data.split import mixed
 from harden.errors import ConfigError
 
 TEST_SHARE = 0.2  # where a user's data comes in one piece
@@ -68,4 +69,4 @@ def load(choice: DataChoice, *, progress: Progress | None = None) -> DataSet:
     side = min(data.shape[1:])
     if choice.shift >= side:
         raise ConfigError(f"data.shift must be below the image side {side} of {data.name}, got {choice.shift}")
-    return data
+    return replace(data, train=mixed(data.train), test=mixed(data.test))

@@ -85,7 +85,7 @@ def _read_original(path: Path, choice: PublicChoice) -> DataSet:
 
 def _files(path: Path) -> dict[str, bytes]:
     """The content of the six files at `path`, by name."""
-    files = {name[-1]: data for name, data in members(path) if name[-1] in SHA256}
+    files = {name[-1]: data for name, data in members(path, wanted=lambda name: name[-1] in SHA256)}
     if missing := sorted(set(SHA256) - set(files)):
         raise DataError(f"{path}: no {missing[0]}, wanted {len(SHA256)} files, {TRAIN[0]} to {TEST[0]}")
     return files

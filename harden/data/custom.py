@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harden.data.arrays import from_arrays
 from harden.data.choice import TEST_SHARE, DataChoice, Progress, check_share
 from harden.data.dataset import DataSet
-from harden.entry import resolve
+from harden.entry import current_folder_importable, resolve
 from harden.errors import ConfigError, DataError, HardenError
 
 
@@ -39,7 +39,8 @@ def _call(entry: str) -> object:
     if not callable(function):
         raise ConfigError(f"data.entry={entry}: is {type(function).__name__}, wanted a function")
     try:
-        made: object = function()
+        with current_folder_importable():
+            made: object = function()
     except HardenError:
         raise
     except Exception as error:  # the user's code may raise anything; its traceback stays as the cause

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harden.data.batch import Batch
-from harden.data.checks import check_images, check_labels, check_presence, check_shapes
+from harden.data.checks import check_classes, check_images, check_labels, check_presence, check_shapes
 from harden.errors import DataError
 from harden.files import canonical_json
 
@@ -65,7 +65,7 @@ def _fits(images: Tensor, device: torch.device) -> bool:
 class DataSet:
     """Images to train on and images to test on. Raises DataError where the content cannot be used.
 
-    Labels are 0..C-1 for the C `classes`, each class has a training image, floats lie in [0, 1], and both
+    Labels are 0..C-1 for the C >= 2 `classes`, each class has a training image, floats lie in [0, 1], and both
     splits have samples of one shape.
     """
 
@@ -79,6 +79,7 @@ class DataSet:
         for part, split in (("train", self.train), ("test", self.test)):
             check_images(split.x, where=f"{self.name} {part}")
             check_labels(split.y, len(self.classes), where=f"{self.name} {part}")
+        check_classes(self.classes, where=self.name)
         check_presence(self.train.y, self.classes, where=f"{self.name} train")
         if self.train.x.shape[1:] != self.test.x.shape[1:]:
             got, wanted = tuple(self.test.x.shape[1:]), tuple(self.train.x.shape[1:])

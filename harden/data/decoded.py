@@ -18,7 +18,7 @@ from harden.data.sources import cache_folder
 from harden.errors import HardenError
 from harden.files import canonical_json, replacing
 
-FORMAT = 1  # raised when the same archive would be read into other arrays
+FORMAT = 2  # raised when the same archive would be read into other arrays
 
 log = logging.getLogger(__name__)
 

@@ -2,6 +2,8 @@
 
 import logging
 import time
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from harden.data.archive import Name, members
 from harden.data.choice import TEST_SHARE, DataChoice, Progress, check_share, wanted_root
 from harden.data.dataset import DataSet, Split
 from harden.data.decoded import cached
-from harden.data.split import with_test_part
+from harden.data.split import count_for_test, with_test_part
 from harden.errors import ConfigError, DataError
 from harden.files import sha256_of
 
@@ -22,6 +24,7 @@ from harden.files import sha256_of
 CIFAR10_JPEG = "CIFAR-10-JPEG"
 CIFAR10_JPEG_SHA256 = "e82212b8f8580e3e79f41a32c7db0e6a5b8fb10188d1723b706e150379c98be9"
 PACKINGS = {".tar", ".gz", ".tgz", ".bz2", ".xz", ".txz", ".zip"}
+BESIDE = {".txt", ".json", ".csv", ".md", ".db", ".ini"}  # what often lies beside images and is never one
 LAYOUT = "wanted train/<class>/<image> and test/<class>/<image>, or <class>/<image>"
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ Images = dict[Name, NDArray[np.uint8]]
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(DataChoice):
-    """Your own images: a folder, or a .tar, .tar.gz, .tar.xz or .zip of one. PNG, JPEG, BMP and WebP."""
+    """Your own images: a folder, or a .tar, .tar.gz, .tar.xz or .zip of one. PNG, JPEG, BMP, WebP and GIF."""
 
     root: str | None = None  # the folder or the archive
     size: int | None = None  # shorter side is resized to this, then the middle square is cut out
@@ -74,19 +77,53 @@ def _stem(path: Path) -> str:
 
 
 def _decoded(path: Path, name: str, size: int | None, test_share: float) -> DataSet:
-    from harden.data.images import ENDINGS, decoded
-
-    start = time.monotonic()
-    files = (file for file in members(path) if file[0][-1].lower().endswith(ENDINGS))
-    images = _alike(path, _laid_out(path, dict(decoded(files, where=path, size=size))))
-    log.info("%s: %d images decoded in %.1f s", path, len(images), time.monotonic() - start)
+    images = _alike(path, _laid_out(path, _found(path, size)))
     classes = tuple(sorted({parts[-2] for parts in images}))
     if ("train",) not in {parts[:-2] for parts in images}:
         whole = _split(images, (), classes)
-        train, test = with_test_part(whole, round(test_share * len(whole)))
+        train, test = with_test_part(whole, count_for_test(len(whole), test_share, where=str(path)))
     else:
         train, test = (_split(images, (part,), classes) for part in ("train", "test"))
     return DataSet(name, classes, train, test, source=str(path))
+
+
+def _found(path: Path, size: int | None) -> Images:
+    """The images at `path` by name. Files of other kinds are told of, not read."""
+    from harden.data.images import ENDINGS, decoded
+
+    others: list[Name] = []
+
+    def wanted(name: Name) -> bool:
+        ending = Path(name[-1]).suffix.lower()
+        if ending not in BESIDE | set(ENDINGS):
+            others.append(name)
+        return ending in ENDINGS
+
+    start = time.monotonic()
+    images = dict(decoded(members(path, wanted=wanted), where=path, size=size))
+    log.info("%s: %d images decoded in %.1f s", path, len(images), time.monotonic() - start)
+    _tell(path, others)
+    _check_classes(path, images, others)
+    return images
+
+
+def _tell(path: Path, others: Collection[Name]) -> None:
+    if others:
+        counts = Counter(Path(name[-1]).suffix.lower() or "without ending" for name in others)
+        told = ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
+        log.warning("%s: left out %d files that are no images it can read: %s", path, len(others), told)
+
+
+def _check_classes(path: Path, images: Collection[Name], others: Collection[Name]) -> None:
+    """Raises DataError where a folder of `others` alone lies where class folders do: a class would be missing."""
+    above = {name[:-2] for name in images}
+    empty = {name[:-1] for name in others} - {name[:-1] for name in images}
+    lost = [name for name in empty if name and (name[:-1] in above or name[-2:-1] in (("train",), ("test",)))]
+    if images and lost:
+        raise DataError(
+            f"{path}: {'/'.join(min(lost))} holds files, but no image that can be read",
+            "convert them to PNG, or move the folder elsewhere if it is no class",
+        )
 
 
 def _laid_out(path: Path, images: Images) -> Images:

@@ -15,8 +15,8 @@ from PIL import Image
 from harden.data.archive import Name
 from harden.errors import DataError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
@@ -25,6 +25,7 @@ Pixels = NDArray[np.uint8]  # (1, h, w) or (3, h, w)
 
 def decoded(files: Iterable[tuple[Name, bytes]], *, where: Path, size: int | None) -> Iterator[tuple[Name, Pixels]]:
     """Name and pixels of every file: one channel where the image is grey, else RGB; transparency is dropped.
+    Of an animation the first picture is taken.
 
     With a `size` the shorter side becomes `size` (bilinear) and the middle square is kept. Raises DataError,
     naming the file, on what cannot be decoded, has more than 8 bits a channel, or is a decompression bomb.
@@ -63,5 +64,5 @@ def _square(image: Image.Image, size: int) -> Image.Image:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and "cannot identify image file" in str(error):
-        return "no png, jpeg, bmp or webp"
+        return "no png, jpeg, bmp, webp or gif"
     return " ".join(str(error).lower().split()) or type(error).__name__

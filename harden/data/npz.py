@@ -1,5 +1,6 @@
 """NumPy archives (.npz). Arrays of Python objects are refused: they are pickles, and a pickle runs code."""
 
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from harden.data.choice import TEST_SHARE, DataChoice, Progress, check_share, wa
 from harden.data.dataset import DataSet
 from harden.errors import DataError, Untrusted
 
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, without; what NumPy goes by
 PICKLE_MAGIC = b"\x80"  # protocol 2 and later
+BROKEN_HEADER = (ValueError, OverflowError, SyntaxError, tokenize.TokenError)  # it is parsed as Python text
 SAFE_HINT = "save arrays of numbers: np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...)"
 
 
@@ -47,23 +50,32 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _check_container(path: Path) -> None:
     if not path.is_file():
         raise DataError(f"data.root={path}: no such file, wanted an .npz file")
-    if zipfile.is_zipfile(path):
-        return
     with path.open("rb") as file:
-        if file.read(1) == PICKLE_MAGIC:
-            raise Untrusted(f"{path}: is a pickle, which could run code when read", SAFE_HINT)
-    raise DataError(f"{path}: is no npz file", SAFE_HINT)
+        magic = file.read(4)
+    if magic.startswith(PICKLE_MAGIC):
+        raise Untrusted(f"{path}: is a pickle, which could run code when read", SAFE_HINT)
+    if magic not in ZIP_MAGIC:
+        raise DataError(f"{path}: is no npz file", SAFE_HINT)
+    if not zipfile.is_zipfile(path):  # a zip file's table of contents is its end
+        raise DataError(f"{path}: is truncated or damaged, its end is missing", "save or copy it again")
 
 
 def _array(path: Path, key: str, file: Any) -> NDArray[Any]:
     """Array `key`. NumPy tells by ValueError both that it would need a pickle and that a header is broken."""
     try:
         array = file[key]
-    except ValueError as error:
-        if "allow_pickle" in str(error):
+    except MemoryError as error:
+        raise DataError(f"{path}: array {key!r} is damaged or too big: {_first_line(error)}") from error
+    except BROKEN_HEADER as error:
+        if str(error).startswith("Object arrays"):
             message = f"{path}: array {key!r} holds Python objects, which could run code when read"
             raise Untrusted(message, SAFE_HINT) from error
-        raise DataError(f"{path}: array {key!r} is damaged: {' '.join(str(error).split()).lower()}") from error
+        raise DataError(f"{path}: array {key!r} is damaged: {_first_line(error)}") from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: member {key!r} is no array")
     return array
+
+
+def _first_line(error: Exception) -> str:
+    """What `error` says, without the advice on NumPy's options that may follow."""
+    return str(error).partition("\n")[0].rstrip(".").lower() or type(error).__name__

@@ -35,6 +35,8 @@ def places(home: Home, root: str | None) -> Iterator[Path]:
         yield from (*home.system, cache_folder(home.folder))
         return
     named = Path(root).expanduser()
+    if named.is_file():
+        raise DataError(f"data.root={root}: is a file, name its folder", f"data.root={named.parent}")
     if not named.is_dir():
         raise DataError(f"data.root={root}: no such folder")
     yield named

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from harden.data.dataset import Split
-from harden.errors import ConfigError
+from harden.errors import ConfigError, DataError
 from harden.seeds import Stream, stream
 
 
@@ -31,6 +31,32 @@ def with_test_part(whole: Split, count: int) -> tuple[Split, Split]:
     """
     kept, held = hold_out(whole.y, count, stream(0, "data", "test part"))
     return whole.take(kept), whole.take(held)
+
+
+def count_for_test(n: int, share: float, *, where: str) -> int:
+    """How many of `n` samples are the test part of `share`. Raises DataError where either part is left empty."""
+    count = round(share * n)
+    if not 0 < count < n:
+        part = "training" if count else "test"
+        raise DataError(
+            f"{where}: data.test_share={share:g} of {n} images leaves no {part} image",
+            "change data.test_share, or give test images of their own: a test/ folder, or x_test and y_test",
+        )
+    return count
+
+
+def mixed(split: Split) -> Split:
+    """The split in an order in which its first samples stand for all of it.
+
+    Where samples lie class by class, as they do in folders, they are put into a random order, always the same:
+    else the first 1,000 images could all be of one class. Others, MNIST's for one, keep their published order.
+    """
+    y = split.y
+    shares = torch.bincount(y).double() / len(y)
+    expected = (len(y) - 1) * (1 - (shares**2).sum())  # changes of class from one sample to the next, if at random
+    if (y[1:] != y[:-1]).sum() >= expected / 2:
+        return split
+    return split.take(epoch_order(len(y), stream(0, "data", "mixed")))
 
 
 def epoch_order(n: int, rng: Stream) -> Tensor:

@@ -36,3 +36,5 @@ class EvaluateRequest:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise ConfigError(f"{name} needs an option of its group", f"say {name}=<option>; --help lists them")
+        if self.threat is not None and (self.threat.low > 0 or self.threat.high < 1):
+            raise ConfigError("images have pixels of 0..1, the box must hold them", "leave out threat.low, threat.high")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from harden.entry import resolve
+from harden.entry import current_folder_importable, resolve
 from harden.errors import ConfigError
 from harden.models.limits import Shape
 
@@ -35,7 +35,8 @@ class CustomModel:
 
     def _call(self, builder: Any, shape: Shape, classes: int) -> Any:
         try:
-            return builder(shape, classes, **self.arguments)
+            with current_folder_importable():
+                return builder(shape, classes, **self.arguments)
         except Exception as error:  # the builder is the user's: what it raises is open
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -39,6 +40,15 @@ def restore(tensors: Tensors, model: nn.Module, average: nn.Module, optimiser: O
         index, slot = name.split("/")
         state.setdefault(int(index), {})[slot] = value.clone()
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    _lay_out(optimiser)
+
+
+def _lay_out(optimiser: Optimizer) -> None:
+    """Gives slots the strides of their parameters, which fused optimisers want: files hold contiguous tensors."""
+    for parameter, slots in optimiser.state.items():
+        for name, slot in slots.items():
+            if isinstance(slot, Tensor) and slot.shape == parameter.shape and slot.stride() != parameter.stride():
+                slots[name] = torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
@@ -50,7 +60,7 @@ def write(folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -
     """The checkpoint of `step` in `folder`; all but the newest two are removed. Raises HardenError on a full disk."""
     path = folder / f"step-{step:09d}.safetensors"
     metadata = {"harden.checkpoint": canonical_json({"format": FORMAT, **state}).decode()}
-    write_bytes(path, save({name: value.cpu() for name, value in tensors.items()}, metadata))
+    write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
     for old in sorted(folder.glob("step-*.safetensors"))[:-2]:
         old.unlink()
     return path

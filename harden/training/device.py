@@ -49,11 +49,11 @@ class Compute:
         try:
             device = torch.device(self.device)
         except RuntimeError as error:
-            raise ConfigError(f"compute.device: no device is called '{self.device}'", "say cpu or cuda") from error
+            raise ConfigError(f"no device is called '{self.device}'", "say cpu or cuda") from error
         if device.type not in ("cpu", "cuda"):
-            raise ConfigError(f"compute.device must be cpu or cuda, got '{self.device}'")
+            raise ConfigError(f"the device must be cpu or cuda, got '{self.device}'")
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise ConfigError(f"compute.device: '{self.device}' is not there", "say compute.device=cpu")
+            raise ConfigError(f"the device '{self.device}' is not there", "use cpu")
         return device
 
     def bf16(self, device: torch.device) -> bool:

@@ -20,6 +20,7 @@ RUNS = Path("runs")
 CONFIG, SUMMARY, RECORD = "config.yaml", "summary.json", "record.json"
 WEIGHTS, ORDINARY = "weights.safetensors", "ordinary.safetensors"
 CURVES, EXAMPLES, CHECKPOINTS = "curves.svg", "examples.png", "checkpoints"
+REPLACED = ".replaced"
 OURS = (CONFIG, SUMMARY, RECORD, WEIGHTS, ORDINARY, CURVES, EXAMPLES, CHECKPOINTS)
 
 
@@ -33,13 +34,18 @@ def fresh(name: str, output: str | None, *, overwrite: bool) -> Path:
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output={output} is a file, wanted a folder")
-    if not overwrite:
+    if not (overwrite and _holds_a_run(folder)):
         _refuse_occupied(folder)
     _make(folder)
     with alone(folder):
-        for name in OURS:
-            _remove(folder / name)
+        _set_aside(folder)
     return folder
+
+
+def settle(folder: Path) -> None:
+    """Removes what is needed no more once a run has finished: its checkpoints, and the run that it replaced."""
+    for name in (CHECKPOINTS, REPLACED):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def unfinished(resume: str) -> Path:
@@ -57,10 +63,11 @@ def alone(folder: Path) -> Iterator[None]:
     """Inside, no other process works in `folder`; HardenError where one does already."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HardenError(f"{folder}: another process is working here", "wait for it or stop it") from error
         yield
-    except BlockingIOError as error:
-        raise HardenError(f"{folder}: another process is working here", "wait for it or stop it") from error
     finally:
         os.close(handle)
 
@@ -104,20 +111,39 @@ def _first_free(name: str) -> Path:
     raise HardenError(f"{RUNS}: holds 9,999 runs called {name}", "say output=FOLDER")
 
 
+def _holds_a_run(folder: Path) -> bool:
+    """Whether the files there are a run's, finished or not: others are never replaced."""
+    if not (folder / CONFIG).is_file():
+        return False
+    config = read_config(folder)
+    return isinstance(config, dict) and config.get("is") == "TrainRequest"
+
+
 def _refuse_occupied(folder: Path) -> None:
-    if (folder / SUMMARY).exists():
+    run = _holds_a_run(folder)
+    if run and (folder / SUMMARY).exists():
         raise ConfigError(
-            f"output={folder} holds a finished run",
-            "choose another folder, or say overwrite=true to replace it",
+            f"output={folder} holds a finished run", "choose another folder, or say overwrite=true to replace it"
         )
-    if (folder / CONFIG).exists():
+    if run:
         raise ConfigError(
             f"output={folder} holds an unfinished run",
             f"continue it with resume={folder}, or say overwrite=true to replace it",
         )
     for name in OURS:
         if (folder / name).exists():
-            raise ConfigError(f"output={folder} holds a file called {name}", "say overwrite=true to replace it")
+            raise ConfigError(f"output={folder} holds a {name} that is no run's", "choose another folder")
+
+
+def _set_aside(folder: Path) -> None:
+    """Moves the run in `folder` out of the way. It is kept until the one that replaces it has finished."""
+    found = [folder / name for name in OURS if (folder / name).exists()]
+    if found:
+        aside = folder / REPLACED
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for path in found:
+            path.rename(aside / path.name)
 
 
 def _make(folder: Path) -> None:
@@ -125,10 +151,3 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HardenError(f"{folder}: cannot be made: {(error.strerror or str(error)).lower()}") from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from harden.attacks import Attack, Fgsm, Pgd
-from harden.data import DataSet, hold_out
-from harden.errors import Interrupted, TrainingError
+from harden.data import DataSet, epoch_order, hold_out
+from harden.errors import Interrupted, TrainingError, WeightsError
 from harden.evaluation import judge
 from harden.models import Classifier
-from harden.seeds import stream
+from harden.seeds import seeded, stream
 from harden.training import checkpoint
 from harden.training.batches import Batches
 from harden.training.device import autocast
@@ -66,6 +66,8 @@ class Training:
         self.folder, self.every, self.stop = folder, every, stop
         self.split = data.train.on(self.device)
         self.train_ids, self.val_ids = self._hold_out()
+        mixed = epoch_order(len(self.train_ids), stream(recipe.seed, "watched"))  # data may lie in class order
+        self.watched_ids = self.train_ids[mixed[: recipe.watchdog.images]]
         size = recipe.schedule.batch_size
         self.batches = Batches(self.split, self.train_ids, recipe.data, size=size, seed=recipe.seed)
         self.learner = Learner(self._placed(fresh_model(recipe, data)), recipe.optim, recipe.schedule)
@@ -85,13 +87,16 @@ class Training:
         yield from self._resume()
         self._saved = self._began = time.monotonic()
         while self.state.step < self.steps:
-            self._step()
+            with seeded(stream(self.recipe.seed, "step", self.state.step), self.device):  # for dropout and the like
+                self._step()
             yield from self._after_step()
             if self.stop():
                 self._save()
                 raise Interrupted("stopped on request")
             if time.monotonic() - self._saved > self.every:
                 self._save()
+        if self.state.validated < self.steps:  # a roll-back came between
+            yield self._close_epoch()
         self._save()
 
     def selected(self) -> Classifier:
@@ -123,16 +128,18 @@ class Training:
     # -- between steps ----------------------------------------------------------------------------------
 
     def _after_step(self) -> Iterator[Report]:
-        step, last = self.state.step, self.state.step == self.steps
-        epoch_over = step % self.batches.per_epoch == 0 or last
-        look = self._look_due()
-        if step % PULSE == 0 or epoch_over or look:
+        step, look, validation = self.state.step, self._look_due(), self._validation_due()
+        epoch_over = step % self.batches.per_epoch == 0 or step == self.steps
+        if step % PULSE == 0 or epoch_over or look or validation:
             yield self._pulse()
             yield from self._check_divergence()
-        if look:
-            yield from self._look()
-        if epoch_over:
-            yield self._close_epoch(last)
+        try:
+            if look:
+                yield from self._look()
+            if epoch_over or validation:
+                yield self._close_epoch()
+        except WeightsError as error:  # finite weights whose logits overflow
+            yield self._diverge(error.message)
 
     def _pulse(self) -> StepStats:
         """Reads the device's counters."""
@@ -163,12 +170,18 @@ class Training:
     def _progress(self) -> float:
         return self.state.step / self.batches.per_epoch
 
-    def _close_epoch(self, last: bool) -> EpochStats:
+    def _validation_due(self) -> bool:
+        step, since = self.state.step, self.state.step - self.state.validated
+        return step == self.steps or since >= max(
+            1, round(self.recipe.schedule.validate_every * self.batches.per_epoch)
+        )
+
+    def _close_epoch(self) -> EpochStats:
+        """The row of an epoch, or of the part of one that a validation ends."""
         state, schedule = self.state, self.recipe.schedule
+        validation = self._validate() if self._validation_due() else {}
         epoch = self._means(state.tally)
         state.tally = [0.0] * WIDTH
-        stride = max(1, round(schedule.validate_every * self.batches.per_epoch))
-        due = last or state.step % stride == 0
         row = EpochStats(
             step=state.step,
             epoch=self._progress(),
@@ -178,7 +191,7 @@ class Training:
             images_per_second=self.images_per_second,
             train_clean=epoch.clean,
             train_robust=epoch.robust,
-            **(self._validate() if due else {}),
+            **validation,
         )
         state.epochs.append(row)
         return row
@@ -196,8 +209,9 @@ class Training:
                 self.state.best = score
                 self.state.chosen = f"{'averaged' if suffix else 'raw'}, step {self.state.step}"
                 self.best = {name: value.clone() for name, value in model.state_dict().items()}
-        if self.recipe.attack is None or not self.recipe.watchdog.every:
-            self.good = self.learner.capture()  # nobody looks in between
+        if not self.state.looks:
+            self.good = self.learner.capture()  # nobody has looked yet, or ever will
+        self.state.validated = self.state.step
         self._clock(training=False)
         return figures
 
@@ -228,37 +242,39 @@ class Training:
         return self.state.step - self.state.looked >= stride
 
     def _look(self) -> Iterator[Event]:
-        state, attack = self.state, self.state.attack
-        if attack is None:
-            return
-        self._clock(training=True)
-        ids = self.train_ids[: self.recipe.watchdog.images]
-        _, own = self._accuracy(self.learner.model, attack, ids)
-        _, strong = self._accuracy(self.learner.model, STRONG, ids)
-        self._clock(training=False)
-        look = Look(state.step, own, strong)
+        state = self.state
+        look = self._measured_look()
         verdict = examine(state.looks, look, self.recipe.watchdog)
         state.looked, state.alert = state.step, verdict is Verdict.falling
-        if verdict is Verdict.collapse:
-            state.attack = stronger(attack)
-            text = f"catastrophic overfitting: {own:.1%} on its own attack, {strong:.1%} on {STRONG.label}"
-            yield self._roll_back("overfitting", f"{text}; going on with {state.attack.label}", asdict(look))
+        figures = f"{look.own:.1%} on its own attack, {look.strong:.1%} on {STRONG.label}"
+        if verdict is Verdict.collapse and state.attack is not None:
+            state.attack = stronger(state.attack)
+            yield self._roll_back("overfitting", f"{figures}; going on with {state.attack.label}", asdict(look))
             return
         state.looks.append(look)
         if verdict is Verdict.fine:
             self.good = self.learner.capture()
         else:
-            text = f"own and strong accuracy fall together: {own:.1%} and {strong:.1%}; looking twice as often"
-            yield self._note("warning", text, asdict(look))
+            yield self._note("warning", f"both accuracies fall, {figures}; looking twice as often", asdict(look))
+
+    def _measured_look(self) -> Look:
+        self._clock(training=True)
+        model, attack = self.learner.model, self.state.attack or STRONG
+        _, own = self._accuracy(model, attack, self.watched_ids)
+        _, strong = self._accuracy(model, STRONG, self.watched_ids)
+        self._clock(training=False)
+        return Look(self.state.step, own, strong)
 
     def _check_divergence(self) -> Iterator[Event]:
         why = diverged(self.state.losses, len(self.data.classes))
         if not why and not self.learner.finite:
             why = "the weights are not finite"
         if why:
-            self.state.lr_scale /= 2
-            text = f"divergence: {why}; going on at {self.state.lr_scale:g} of the learning rate"
-            yield self._roll_back("divergence", text, {})
+            yield self._diverge(why)
+
+    def _diverge(self, why: str) -> Event:
+        self.state.lr_scale /= 2
+        return self._roll_back("divergence", f"{why}; going on at {self.state.lr_scale:g} of the learning rate", {})
 
     def _roll_back(self, kind: str, text: str, figures: dict[str, float]) -> Event:
         """Back to the last good tensors; the schedule goes on. TrainingError after too many trips."""
@@ -269,12 +285,18 @@ class Training:
         self.learner.restore(self.good)
         event = self._note(kind, text, figures)
         if state.trips >= self.recipe.watchdog.trips:
-            self._save()
-            raise TrainingError(
-                f"training was stopped after {state.trips} roll-backs; the last: {text.split(';')[0]}",
-                f"the last good weights are kept in {self.folder or 'memory'}; lower optim.lr, or look at the data",
+            state.stopped = (
+                f"training was stopped after {state.trips} roll-backs; the last: {kind}: {text.split(';')[0]}"
             )
+            self._save()
+            raise self._given_up()
+        if state.attack is not None and self.recipe.watchdog.every:
+            state.looks = [self._measured_look()]  # what the next look is compared with
         return event
+
+    def _given_up(self) -> TrainingError:
+        kept = f"the last good weights are kept in {self.folder}; " if self.folder else ""
+        return TrainingError(self.state.stopped, f"{kept}lower optim.lr, or look at the data")
 
     def _note(self, kind: str, text: str, figures: dict[str, float]) -> Event:
         event = Event(kind, self.state.step, self._progress(), text, figures)
@@ -295,6 +317,7 @@ class Training:
         state: dict[str, Any] = {
             "recipe": self.recipe.digest,
             "data": self.data.digest,
+            "setting": self._setting(),
             "state": self.state.plain(),
         }
         checkpoint.write(self.folder, self.state.step, tensors, state)
@@ -313,8 +336,17 @@ class Training:
         self.good, self.best = checkpoint.below(tensors, "good/"), checkpoint.below(tensors, "best/")
         self.tally.restore(tensors["sums"])
         self.state = State.of(saved["state"], ATTACKS)
-        step = self.state.step
-        yield Event("resume", step, self._progress(), f"continued at step {step} of {self.steps}")
+        if self.state.stopped:
+            raise self._given_up()
+        mine = self._setting()
+        other = [name for name in mine if saved["setting"].get(name) != mine[name]]
+        exact = f"; another {', '.join(other)} than before: not exact to the bit" if other else ""
+        yield self._note("resume", f"continued at step {self.state.step} of {self.steps}{exact}", {})
+
+    def _setting(self) -> dict[str, str]:
+        """What the last bits of a result depend on besides recipe and data."""
+        threads = str(torch.get_num_threads()) if self.device.type == "cpu" else "any"
+        return {"device": self.device.type, "threads": threads, "torch": torch.__version__}
 
     def _hold_out(self) -> tuple[Tensor, Tensor]:
         count = max(1, min(self.recipe.schedule.validation, len(self.data.train) // 10))

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from harden.data import DataSet
-from harden.errors import ConfigError
+from harden.errors import ConfigError, WeightsError
 from harden.models import CHOICES, Choice, Classifier, CustomModel, build, default_for, load_into, read
 from harden.seeds import stream
 from harden.training.recipe import Recipe
@@ -20,9 +20,14 @@ def network(recipe: Recipe, data: DataSet) -> Choice:
     if not recipe.init:
         return default_for(data.shape)
     _, card = read(Path(recipe.init))
+    if card.model not in CHOICES:
+        raise WeightsError(f"{recipe.init} holds a '{card.model}', which is unknown here; known: {', '.join(CHOICES)}")
     if CHOICES[card.model] is CustomModel:
         raise ConfigError(f"{recipe.init} holds a network of your own", "say model=custom model.entry=module:function")
-    return CHOICES[card.model](**card.arguments)
+    try:
+        return CHOICES[card.model](**card.arguments)
+    except TypeError as error:
+        raise WeightsError(f"{recipe.init}: its card does not describe a '{card.model}': {error}") from error
 
 
 def fresh_model(recipe: Recipe, data: DataSet) -> Classifier:

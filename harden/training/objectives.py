@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harden.attacks import Attack, Fgsm, Pgd, frozen
+from harden.attacks import Attack, Fgsm, Keep, Pgd, frozen
 from harden.attacks.ascent import last_iterate
 from harden.attacks.losses import kl_divergence
 from harden.data import Batch
@@ -48,6 +48,8 @@ class Objective(ABC):
         if attack is None:
             name = type(self).__name__.lower()
             raise ConfigError(f"objective={name} needs an attack", "add +attack=pgd")
+        if isinstance(attack, Pgd) and attack.keep is Keep.last and attack.restarts > 1:
+            raise ConfigError("attack.keep=last cannot choose between restarts", "say attack.keep=best")
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ class Trades(Objective):
         super().accept(attack)
         if not isinstance(attack, Pgd | Fgsm):
             raise ConfigError("objective=trades takes its steps from a gradient attack", "say +attack=pgd")
+        plain = Pgd()
+        for name in ("restarts", "loss", "target"):
+            if getattr(attack, name, getattr(plain, name)) != getattr(plain, name):
+                raise ConfigError(f"objective=trades makes no use of attack.{name}", "leave it out")
 
     @property
     def looks(self) -> tuple[bool, bool]:

@@ -64,17 +64,25 @@ class Recipe:
     def __post_init__(self) -> None:
         _expect("data", self.data, DataChoice)
         _expect("optim", self.optim, Optimiser)
+        _expect("threat", self.threat, ThreatModel)
         if self.attack is not None:
             _expect("attack", self.attack, Attack)
         if self.objective is None:
             object.__setattr__(self, "objective", Madry() if self.attack else Clean())
         _expect("objective", self.objective, Objective)
         self.objective.accept(self.attack)
+        if self.threat.low > 0 or self.threat.high < 1:
+            raise ConfigError(
+                f"images have pixels of 0..1, the box is {self.threat.low:g}..{self.threat.high:g}",
+                "leave out threat.low and threat.high",
+            )
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON of all fields: equal recipes, equal digests."""
-        return hashlib.sha256(canonical_json(spell(self))).hexdigest()
+        """SHA-256 over the canonical JSON of all fields but the folder of the data, whose content has its own."""
+        plain = spell(self)
+        plain["data"].pop("root", None)
+        return hashlib.sha256(canonical_json(plain)).hexdigest()
 
 
 def _expect(name: str, value: object, kind: type) -> None:

@@ -1,6 +1,9 @@
 """What `harden.train` is asked for: a recipe, and around it where to compute, write and record."""
 
-from dataclasses import dataclass, field, fields
+import re
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from harden.errors import ConfigError
 from harden.training.device import Compute
@@ -13,6 +16,13 @@ class Tracking:
 
     uri: str | None = None
     experiment: str | None = None  # None: the name of the data set
+
+    def __post_init__(self) -> None:
+        if self.uri and "@" in urlsplit(self.uri).netloc:  # it would stand in config.yaml and in the record
+            raise ConfigError(
+                "tracking.uri must not hold a user or password",
+                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            )
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,16 @@ class TrainRequest(Recipe):
             raise ConfigError("output and resume must name a folder, got nothing", "leave them out or name one")
         if self.resume and self.overwrite:
             raise ConfigError("resume and overwrite contradict each other", "say one of them")
+        if self.overwrite and self.output and self.init and _lies_in(self.init, self.output):
+            raise ConfigError(f"init={self.init} lies in the folder to be overwritten", "choose another output folder")
+
+    @property
+    def anchored(self) -> "TrainRequest":
+        """This request with absolute paths of its inputs, so that it means the same from any folder."""
+        data, root = self.data, getattr(self.data, "root", None)
+        data = replace(data, root=str(Path(root).absolute())) if root else data
+        init = str(Path(self.init).absolute()) if self.init else None
+        return replace(self, data=data, init=init)
 
     @property
     def recipe(self) -> Recipe:
@@ -45,7 +65,11 @@ class TrainRequest(Recipe):
     def name(self) -> str:
         """What the run is called where nobody named it: data, objective, attack, threat, seed."""
         objective = type(self.objective).__name__.lower()
-        kind = type(self.data).__name__.lower()
+        kind = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(self.data).__name__).lower()  # as in data=fashion_mnist
         attack = f"-{type(self.attack).__name__.lower()}" if self.attack else ""
         threat = f"{self.threat.norm.value}-{self.threat.eps.replace('/', '_')}"
         return f"{kind}-{objective}{attack}-{threat}-seed{self.seed}"
+
+
+def _lies_in(path: str, folder: str) -> bool:
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())

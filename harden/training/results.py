@@ -1,7 +1,6 @@
 """What a finished job leaves behind: weights with their card, `summary.json`; and how to load it again."""
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from harden.data import DataSet
 from harden.errors import HardenError
 from harden.evaluation import Accuracy
 from harden.files import write_json
-from harden.models import Card, Classifier, arguments_of, load, name_of, save
+from harden.models import Card, Classifier, CustomModel, arguments_of, load, name_of, save
 from harden.spelling import read, spell
 from harden.threat import ThreatModel
 from harden.training import folder as place
@@ -46,7 +45,7 @@ def write(job: Job, folder: Path, *, run_id: str) -> dict[str, Any]:
         _save(job, ordinary, folder / place.ORDINARY, "ordinary")
     summary = summary_of(job) | {"run_id": run_id, "weights_sha256": digest}
     write_json(folder / place.SUMMARY, summary)
-    shutil.rmtree(folder / place.CHECKPOINTS, ignore_errors=True)
+    place.settle(folder)
     return summary
 
 
@@ -70,6 +69,7 @@ def summary_of(job: Job) -> dict[str, Any]:
         "seed": recipe.seed,
         "recipe_sha256": recipe.digest,
         "selected": hardened.chosen,
+        "largest_excess": hardened.outcome.excess,  # how far the worst candidate lay outside the ball before projection
         "seconds": round(sum(one.seconds for one in {id(m): m for m in (hardened, ordinary) if m}.values()), 3),
         "images_per_second": round(hardened.images_per_second, 1),
         "events": [spell(event) for event in hardened.events],
@@ -97,16 +97,19 @@ class Finished:
         return Accuracy(**self.summary[name])
 
 
-def finished(folder: Path | str) -> Finished:
-    """The finished run in `folder`. Raises HardenError where there is none, WeightsError for bad weights."""
+def finished(folder: Path | str, *, custom: CustomModel | None = None) -> Finished:
+    """The finished run in `folder`; `custom`: the network, where it is the user's own.
+
+    Raises HardenError where there is no finished run, WeightsError for bad weights.
+    """
     folder = Path(folder)
     try:
         summary = json.loads((folder / place.SUMMARY).read_text())
     except (OSError, ValueError) as error:
         raise HardenError(f"{folder}: there is no finished run here", "run harden.train first") from error
-    model, card = load(folder / place.WEIGHTS)
+    model, card = load(folder / place.WEIGHTS, custom=custom)
     before = folder / place.ORDINARY
-    return Finished(folder, summary, model, card, load(before)[0] if before.is_file() else None)
+    return Finished(folder, summary, model, card, load(before, custom=custom)[0] if before.is_file() else None)
 
 
 def threat_of(card: Card) -> ThreatModel:

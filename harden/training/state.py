@@ -22,6 +22,8 @@ class State:
     trips: int = 0
     alert: bool = False  # the last look saw both accuracies fall: the next one comes early
     looked: int = 0  # step of the last look
+    validated: int = 0  # step of the last validation
+    stopped: str = ""  # why the watchdogs gave up, if they did
     best: tuple[float, float] = (-1.0, -1.0)  # validation (robust, clean) accuracy of the selected weights
     chosen: str = "raw, step 0"
     tally: list[float] = field(default_factory=lambda: [0.0] * WIDTH)  # of the epoch so far

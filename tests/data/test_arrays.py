@@ -181,6 +181,52 @@ def test_a_damaged_or_foreign_member_is_a_one_line_error(tmp_path: Path) -> None
         load(choice)
 
 
+def with_header(path: Path, header: bytes) -> Npz:
+    """An .npz file whose only array has 80 bytes below `header`."""
+    length = len(header).to_bytes(2, "little")
+    with zipfile.ZipFile(path / "mine.npz", "w") as file:
+        file.writestr("x.npy", b"\x93NUMPY\x01\x00" + length + header + bytes(80))
+    return Npz(root=str(path / "mine.npz"))
+
+
+@pytest.mark.parametrize("shape", ["(11,)", str((10**15,)), str((10**30,)), str((2**40, 2**40)), "(-1,)"])
+def test_a_header_that_claims_more_than_there_is_is_a_one_line_error(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    with pytest.raises(DataError, match=r"mine\.npz: array 'x' is damaged") as caught:
+        load(with_header(tmp_path, header))
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("header", [b"{'descr': ((", b"{'descr': '<f8'}" + b" " * 20_000, b"\xff = ("])
+def test_a_header_that_is_none_is_damage_and_not_mistaken_for_objects(tmp_path: Path, header: bytes) -> None:
+    with pytest.raises(DataError, match=r"mine\.npz: array 'x' is damaged: \S") as caught:
+        load(with_header(tmp_path, header))
+    assert "pickle" not in caught.value.message
+
+
+@pytest.mark.parametrize("kept", [40, 400, -1])
+def test_a_file_without_its_end_is_called_truncated(tmp_path: Path, kept: int) -> None:
+    choice = written(tmp_path, arrays())
+    path = tmp_path / "mine.npz"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(DataError, match=r"mine\.npz: is truncated or damaged"):
+        load(choice)
+
+
+def test_a_zip_file_behind_other_bytes_is_no_npz_file(tmp_path: Path) -> None:
+    choice = written(tmp_path, arrays())
+    path = tmp_path / "mine.npz"
+    path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
+    with pytest.raises(DataError, match="is no npz file"):
+        load(choice)
+
+
+def test_a_share_that_leaves_no_test_image_is_told(tmp_path: Path) -> None:
+    choice = written(tmp_path, {"x": np.zeros((2, 5, 4), np.uint8), "y": np.arange(2)})
+    with pytest.raises(DataError, match=r"data\.test_share=0\.2 of 2 images leaves no test image"):
+        load(choice)
+
+
 def test_a_missing_file_or_none_named_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         load(Npz(root=str(tmp_path / "absent.npz")))
@@ -219,6 +265,17 @@ def test_a_function_may_return_a_data_set(own_folder: Path) -> None:
 def test_arrays_of_a_function_are_copied_even_where_they_are_read_only(own_folder: Path) -> None:
     body = "x = np.ones((8, 2, 2), np.uint8); x.flags.writeable = False; return {'x': x, 'y': np.arange(8) % 2}"
     assert custom(own_folder, body).train.x.sum() == 24
+
+
+def test_a_function_may_import_its_neighbour_while_it_is_called(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = [entry for entry in sys.path if entry not in ("", str(own_folder))]
+    monkeypatch.setattr(sys, "path", elsewhere.copy())  # as under the installed command
+    (own_folder / "mydata_helper.py").write_text("labels = [0, 1] * 4")
+    body = "import mydata_helper as h; return {'x': np.ones((8, 2, 2), np.uint8), 'y': np.array(h.labels)}"
+    assert torch.bincount(custom(own_folder, body).train.y).tolist() == [3, 3]
+    assert sys.path == elsewhere
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harden.data import Cifar10, Folder, cifar10, folder, load
+from harden.data import Cifar10, Folder, archive, cifar10, folder, load
 from harden.errors import DataError, Untrusted
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
@@ -110,6 +110,20 @@ def test_a_missing_batch_is_named(tmp_path: Path) -> None:
     write(tmp_path / "here", files)
     with pytest.raises(DataError, match=r"no data_batch_4\.bin, wanted 6 files"):
         load(Cifar10(root=str(tmp_path / "here")))
+
+
+def test_a_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "here" / cifar10.ARCHIVE
+    write_tar(path, batches())
+    with pytest.raises(DataError, match=r"is a file, name its folder$") as caught:
+        load(Cifar10(root=str(path)))
+    assert caught.value.hint == f"data.root={path.parent}"
+
+
+def test_other_files_beside_the_batches_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_BYTES", 10_000)
+    write(tmp_path / "here", {**batches(), "movie.mp4": bytes(10_001)})
+    assert len(load(Cifar10(root=str(tmp_path / "here"), verify=False)).train) == 15
 
 
 def test_a_damaged_archive_is_a_one_line_error(tmp_path: Path) -> None:

@@ -104,6 +104,12 @@ def test_a_class_without_training_images_is_named() -> None:
         small(classes=("no", "yes", "maybe"))
 
 
+def test_a_single_class_is_refused() -> None:
+    whole = split(np.zeros((3, 2, 2, 2), np.uint8), [0, 0, 0])
+    with pytest.raises(DataError, match=r"^small: a data set needs at least 2 classes, got 'no'$"):
+        small(train=whole, test=whole, classes=("no",))
+
+
 def test_an_empty_part_is_refused() -> None:
     empty = split(np.zeros((0, 2, 2, 2), np.uint8), np.zeros(0, np.int64))
     with pytest.raises(DataError, match=r"^small test: no images"):

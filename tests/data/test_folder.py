@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from harden.data import DataSet, Folder, images, load
+from harden.data import DataSet, Folder, archive, images, load
 from harden.errors import ConfigError, DataError
 
 Files = dict[str, bytes]
@@ -97,7 +97,7 @@ def test_class_folders_alone_get_a_fixed_test_part_by_class(tmp_path: Path) -> N
         read(as_zip(tmp_path / "one", files), test_share=0.25),
         read(as_folder(tmp_path / "two", files), test_share=0.25),
     )
-    assert one.test.y.tolist() == [0] * 5 + [1] * 5
+    assert sorted(one.test.y.tolist()) == [0] * 5 + [1] * 5
     assert len(one.train) == 30
     assert one.digest == other.digest
 
@@ -114,7 +114,7 @@ def test_transparency_is_dropped(tmp_path: Path) -> None:
     assert read(as_folder(tmp_path / "pets", files)).train.x[0, :, 0, 0].tolist() == [7, 10, 20]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG", "GIF"])
 def test_the_formats_are_decoded_to_the_pixels_that_were_written(tmp_path: Path, kind: str) -> None:
     files = {name.replace("png", kind.lower()): image(100, mode="RGB", kind=kind) for name in parted()}
     pixel = read(as_folder(tmp_path / "pets", files)).train.x[0, :, 1, 1].numpy()
@@ -180,6 +180,71 @@ def test_hidden_files_other_files_links_and_names_with_tricks_are_ignored(tmp_pa
         new.addfile(link)
     assert len(read(linked).train) == 3
     assert sorted(os.listdir(tmp_path)) == ["cache", "linked.tar", "pets.tar.gz"]
+
+
+def test_class_folders_behind_links_count_and_a_loop_ends(tmp_path: Path) -> None:
+    as_folder(tmp_path / "pool", {"dogs/a.png": image(3), "dogs/b.png": image(4)})
+    path = as_folder(tmp_path / "pets", {"train/cat/a.png": image(1), "test/cat/a.png": image(2)})
+    for part in ("train", "test"):
+        (path / part / "dog").symlink_to(tmp_path / "pool/dogs")
+    (tmp_path / "pool/dogs/back").symlink_to(tmp_path / "pool/dogs")
+    (path / "train/cat/self").symlink_to(path)
+    data = read(path)
+    assert data.classes == ("cat", "dog")
+    assert (data.train.x[:, 0, 0, 0].tolist(), data.test.x[:, 0, 0, 0].tolist()) == ([1, 3, 4], [2, 3, 4])
+
+
+def test_files_of_other_kinds_are_counted_in_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = ("movie.mp4", "train/cat/b.TIF", "train/cat/c.tif", "train/dog/raw")
+    silent = ("notes.txt", "train/cat/a.json", "train/labels.csv", "README.md", "train/cat/Thumbs.db", ".x.tif")
+    path = as_folder(tmp_path / "pets", {**dict.fromkeys((*others, *silent), b"?"), **parted()})
+    with caplog.at_level(logging.WARNING):
+        assert len(read(path).train) == 3
+    (message,) = caplog.messages
+    told, _, counts = message.rpartition(": ")
+    assert told == f"{path}: left out 4 files that are no images it can read"
+    assert sorted(counts.split(", ")) == ["1 .mp4", "1 without ending", "2 .tif"]
+
+
+@pytest.mark.parametrize("prefix", ["", "all/pets/"])
+@pytest.mark.parametrize(
+    ("names", "lost"),
+    [
+        (["cat/a.png", "dog/a.png", "emu/a.tif", "emu/about.txt"], "emu"),
+        (["train/cat/a.png", "train/dog/a.png", "train/emu/a.tif", "test/cat/a.png"], "train/emu"),
+        (["train/cat/a.png", "train/dog/a.png", "test/cat/a.tif"], "test/cat"),
+    ],
+)
+def test_a_class_folder_without_one_readable_image_is_named(
+    tmp_path: Path, prefix: str, names: list[str], lost: str
+) -> None:
+    with pytest.raises(DataError, match=rf"pets: {prefix}{lost} holds files, but no image that can be read$"):
+        read(as_folder(tmp_path / "pets", {prefix + name: image(1) for name in names}))
+
+
+@pytest.mark.parametrize("pack", [as_folder, as_zip, as_tar])
+def test_only_a_file_that_is_wanted_may_be_too_big(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[Path, Files], Path]
+) -> None:
+    monkeypatch.setattr(archive, "MAX_BYTES", 2000)
+    beside = {**parted(), "movie.mp4": bytes(2001)}
+    assert len(read(pack(tmp_path / "pets", beside)).train) == 3
+    with pytest.raises(DataError, match=r"train/cat/z\.png has 2001 bytes, wanted at most 2000"):
+        read(pack(tmp_path / "pets", {**beside, "train/cat/z.png": bytes(2001)}))
+
+
+def test_one_class_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="pets: a data set needs at least 2 classes, got 'cat'"):
+        read(as_folder(tmp_path / "pets", {f"cat/{n}.png": image(n) for n in range(10)}))
+
+
+@pytest.mark.parametrize(("share", "part"), [(0.2, "test"), (0.9, "training")])
+def test_a_share_that_leaves_a_part_empty_is_told(tmp_path: Path, share: float, part: str) -> None:
+    path = as_folder(tmp_path / "pets", {"cat/a.png": image(1), "dog/a.png": image(2)})
+    with pytest.raises(DataError, match=rf"data\.test_share={share} of 2 images leaves no {part} image$") as caught:
+        read(path, test_share=share)
+    assert "data.test_share" in caught.value.hint
+    assert "test/ folder" in caught.value.hint
 
 
 @pytest.mark.parametrize("names", [["a.png"], ["train/cat/a.png", "val/cat/a.png"], ["cat/a.png", "dog/deep/a.png"]])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harden.data import Split, epoch_order, hold_out
-from harden.data.split import with_test_part
+from harden.data.split import mixed, with_test_part
 from harden.errors import ConfigError
 from harden.seeds import stream
 
@@ -71,3 +71,13 @@ def test_an_epoch_visits_every_sample_once_in_an_order_of_its_own() -> None:
     assert sorted(one) == list(range(50))
     assert one == again
     assert one != next_one
+
+
+def test_samples_that_lie_class_by_class_are_mixed_and_others_stay() -> None:
+    y = torch.arange(4).repeat_interleave(50)
+    x = torch.arange(200, dtype=torch.uint8).view(200, 1, 1, 1)
+    ordered = mixed(Split(x, y))
+    assert len(ordered.y[:20].unique()) == 4
+    assert sorted(ordered.x.flatten().tolist()) == list(range(200))
+    torch.testing.assert_close(ordered.y, y[ordered.x.flatten().long()])  # images keep their labels
+    torch.testing.assert_close(mixed(ordered).x, ordered.x)

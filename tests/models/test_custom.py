@@ -30,6 +30,10 @@ class Says(nn.Module):
 def linear(shape, classes, bias=True):
     return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes, bias=bias))
 
+def helped(shape, classes):
+    import custom_nets_helper
+    return linear(shape, classes, custom_nets_helper.bias)
+
 def seen(shape, classes):
     return Seen()
 
@@ -74,6 +78,17 @@ def made(name: str, **arguments: Any) -> Classifier:
 def test_a_module_from_the_current_folder_is_built_with_its_arguments() -> None:
     names = made("linear", bias=False).state_dict().keys()
     assert names == {"mean", "std", "net.1.weight"}
+
+
+def test_a_builder_may_import_its_neighbour_while_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = [entry for entry in sys.path if entry not in ("", str(tmp_path))]
+    monkeypatch.setattr(sys, "path", elsewhere.copy())  # as under the installed command
+    (tmp_path / "custom_nets_helper.py").write_text("bias = False")
+    try:
+        assert made("helped").state_dict().keys() == {"mean", "std", "net.1.weight"}
+    finally:
+        sys.modules.pop("custom_nets_helper", None)
+    assert sys.path == elsewhere
 
 
 def test_its_first_weights_are_seeded() -> None:

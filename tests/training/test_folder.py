@@ -27,27 +27,40 @@ def test_runs_without_a_folder_get_one_of_their_own_each(tmp_path: Path, monkeyp
     assert all(path.is_dir() for path in folders)
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        (place.SUMMARY, "holds a finished run"),
-        (place.CONFIG, "holds an unfinished run"),
-        (place.WEIGHTS, "holds a file called weights.safetensors"),
-    ],
-)
-def test_an_occupied_folder_is_refused_and_kept(tmp_path: Path, name: str, words: str) -> None:
-    (tmp_path / name).write_text("precious")
-    with pytest.raises(ConfigError, match=words) as refused:
+A_RUN = {"is": "TrainRequest"}
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_kept(tmp_path: Path) -> None:
+    place.write_config(tmp_path, A_RUN)
+    with pytest.raises(ConfigError, match="holds an unfinished run") as refused:
+        place.fresh("x", str(tmp_path), overwrite=False)
+    assert f"resume={tmp_path}" in refused.value.hint
+    (tmp_path / place.SUMMARY).write_text("precious")
+    with pytest.raises(ConfigError, match="holds a finished run") as refused:
         place.fresh("x", str(tmp_path), overwrite=False)
     assert "overwrite=true" in refused.value.hint
-    assert (tmp_path / name).read_text() == "precious"
+    assert (tmp_path / place.SUMMARY).read_text() == "precious"
 
 
-def test_overwriting_removes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
-    for name in (place.SUMMARY, place.CONFIG, place.WEIGHTS, "notes.txt"):
+@pytest.mark.parametrize("name", [place.CONFIG, place.WEIGHTS, place.SUMMARY])
+def test_a_strangers_file_of_the_same_name_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("theirs")
+    (tmp_path / place.CHECKPOINTS).mkdir()
+    with pytest.raises(ConfigError, match=f"holds a {name} that is no run's"):
+        place.fresh("x", str(tmp_path), overwrite=True)
+    assert (tmp_path / name).read_text() == "theirs"
+    assert (tmp_path / place.CHECKPOINTS).is_dir()
+
+
+def test_a_replaced_run_is_kept_until_the_new_one_has_finished(tmp_path: Path) -> None:
+    place.write_config(tmp_path, A_RUN)
+    for name in (place.SUMMARY, place.WEIGHTS, "notes.txt"):
         (tmp_path / name).write_text("old")
     (tmp_path / place.CHECKPOINTS / "hardened").mkdir(parents=True)
     assert place.fresh("x", str(tmp_path), overwrite=True) == tmp_path
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", place.REPLACED}
+    assert (tmp_path / place.REPLACED / place.WEIGHTS).read_text() == "old"
+    place.settle(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

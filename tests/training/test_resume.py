@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from harden.attacks import Attack, Fgsm, Pgd
 from harden.data import DataSet
 from harden.errors import Interrupted, TrainingError
+from harden.models import Classifier
+from harden.seeds import seeded, stream
 from harden.threat import Norm, ThreatModel
-from harden.training import Event, Recipe, Schedule, Sgd, Trades, Training
+from harden.training import EpochStats, Event, Recipe, Schedule, Sgd, Trades, Training
 from harden.training.checkpoint import Tensors, newest
 from harden.training.watchdog import STRONG
 
@@ -51,13 +53,14 @@ def interrupted(recipe: Recipe, data: DataSet, folder: Path, steps: int) -> None
 
 
 def final(folder: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Every tensor of the last checkpoint, and its state without the times."""
+    """Every tensor of the last checkpoint, and its state without the times and the resumes."""
     found = newest(folder)
     assert found is not None
     tensors, saved = found
     state = {key: value for key, value in saved["state"].items() if key not in ("seconds", "training")}
     for row in state["epochs"]:
         del row["images_per_second"]
+    state["events"] = [event for event in state["events"] if event["kind"] != "resume"]
     return tensors, state
 
 
@@ -167,8 +170,45 @@ def test_a_run_stopped_around_a_roll_back_ends_as_an_unbroken_one(
     unbroken = ended(recipe, dots, tmp_path / "unbroken")
     interrupted(recipe, dots, tmp_path / "broken", steps)
     resumed = ended(recipe, dots, tmp_path / "broken")
-    assert [event.kind for event in resumed.state.events] == ["overfitting"]
+    assert sorted(event.kind for event in resumed.state.events) == ["overfitting", "resume"]
     assert resumed.state.attack == unbroken.state.attack
     assert isinstance(resumed.state.attack, Pgd)
     assert resumed.state.attack.steps == 5
     assert_same_end(tmp_path / "unbroken", tmp_path / "broken")
+
+
+class Dropping(nn.Module):
+    """A network with dropout, which draws from torch's global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        return out
+
+
+def test_dropout_is_drawn_by_the_seed_and_resumes_to_the_bit(
+    dots: DataSet, recipe_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harden.training.loop.fresh_model", lambda *_: dropping())
+    recipe = recipe_of()
+    ended(recipe, dots, tmp_path / "unbroken")
+    torch.rand(17)  # another state of the global generator
+    interrupted(recipe, dots, tmp_path / "broken", 7)
+    torch.rand(3)
+    ended(recipe, dots, tmp_path / "broken")
+    assert_same_end(tmp_path / "unbroken", tmp_path / "broken")
+
+
+def dropping() -> Classifier:
+    with seeded(stream(0, "init")):
+        return Classifier(Dropping(), mean=[0.5], std=[0.5])
+
+
+def test_validation_comes_as_often_as_asked(dots: DataSet, recipe_of: Make) -> None:
+    for every, steps in ((0.5, [3, 6, 9, 12, 15, 18]), (1.5, [9, 18]), (9.0, [18])):
+        schedule = Schedule(epochs=3, batch_size=16, validation=11, validate_every=every)
+        rows = [one for one in Training(recipe_of(schedule=schedule), dots) if isinstance(one, EpochStats)]
+        assert [row.step for row in rows if row.val_robust is not None] == steps

@@ -1,5 +1,6 @@
 """When training goes wrong: back to the last good weights, with another attack or rate, and in the end a stop."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from harden.data import Batch, DataSet
 from harden.errors import TrainingError
 from harden.seeds import Stream
 from harden.threat import ThreatModel
-from harden.training import EpochStats, Event, Madry, Recipe, Schedule, Training, Watchdog
+from harden.training import EpochStats, Event, Madry, Recipe, Schedule, Sgd, Training, Watchdog
 from harden.training.checkpoint import newest
 from harden.training.objectives import Loss
 from harden.training.watchdog import STRONG
@@ -66,7 +67,7 @@ def test_one_loss_that_is_not_finite_costs_a_roll_back_and_half_the_rate(
     reports = list(training)
     (event,) = events(reports)
     assert event.kind == "divergence"
-    assert event.text == "divergence: the loss is nan; going on at 0.5 of the learning rate"
+    assert event.text == "the loss is nan; going on at 0.5 of the learning rate"
     assert at <= event.step <= at + 9
     assert finite(training.learner.capture().values())
     assert finite(training.selected().state_dict().values())
@@ -149,7 +150,7 @@ def test_a_collapse_rolls_back_and_goes_on_with_a_stronger_attack(
     training = Training(recipe_of(), dots)
     (event,) = events(training)
     assert (event.kind, event.step) == ("overfitting", 8)
-    assert event.text == ("catastrophic overfitting: 92.0% on its own attack, 8.0% on PGD-10; going on with PGD-5")
+    assert event.text == ("92.0% on its own attack, 8.0% on PGD-10; going on with PGD-5")
     assert event.figures == {"step": 8, "own": 0.92, "strong": 0.08}
     assert training.state.attack == Pgd(steps=5, step=0.3, keep=training.recipe.attack.keep)
     assert training.state.events == [event]
@@ -186,7 +187,7 @@ def test_collapse_after_collapse_ends_the_run(
 ) -> None:
     script(monkeypatch, collapse_at(4, 8, 12, 16))
     training = Training(recipe_of(), dots, folder=tmp_path)
-    with pytest.raises(TrainingError, match="the last: catastrophic overfitting"):
+    with pytest.raises(TrainingError, match="the last: overfitting"):
         list(training)
     found = newest(tmp_path)
     assert found is not None
@@ -207,7 +208,7 @@ def test_a_common_fall_is_a_warning_and_the_next_look_comes_early(
     training = Training(recipe_of(watchdog=watchdog), dots)
     (event,) = events(training)
     assert (event.kind, event.step) == ("warning", 8)
-    assert event.text == "own and strong accuracy fall together: 76.0% and 64.0%; looking twice as often"
+    assert event.text == "both accuracies fall, 76.0% on its own attack, 64.0% on PGD-10; looking twice as often"
     assert sorted(set(looked)) == [4, 8, 10, 14, 18]
     assert training.state.attack == training.recipe.attack
 
@@ -221,3 +222,39 @@ def test_ordinary_training_is_watched_for_divergence_only(
 
 def test_a_healthy_run_raises_no_alarm(dots: DataSet, recipe_of: Make) -> None:
     assert events(Training(recipe_of(), dots)) == []
+
+
+def test_after_a_roll_back_the_next_look_is_compared_with_the_restored_weights(
+    dots: DataSet, recipe_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter([(0.85, 0.8)] * 3 + [(0.9, 0.1)] + [(0.85, 0.8)] + [(0.9, 0.0)] + [(0.85, 0.8)] * 20)
+    seen: dict[str, tuple[float, float]] = {}
+
+    def scripted(self: Training, _model: nn.Module, attack: Attack, ids: Tensor) -> tuple[float, float]:
+        if len(ids) == len(self.val_ids):
+            return 0.9, 0.5
+        if attack is not STRONG:
+            seen["look"] = next(calls)
+        return 0.9, seen["look"][1 if attack is STRONG else 0]
+
+    monkeypatch.setattr(Training, "_accuracy", scripted)
+    kinds = [event.kind for event in events(Training(recipe_of(), dots))]
+    assert kinds == ["overfitting", "overfitting"]  # the second one at the very next look
+
+
+def test_weights_whose_logits_overflow_are_a_divergence(dots: DataSet, recipe_of: Make) -> None:
+    schedule = Schedule(epochs=3, batch_size=64, validation=11, ramp=0)
+    training = Training(recipe_of(attack=None, optim=Sgd(lr=1e10, momentum=0), schedule=schedule), dots)
+    kinds: list[str] = []
+    with contextlib.suppress(TrainingError):
+        kinds += [event.kind for event in events(training)]
+    assert training.state.trips > 0
+    assert finite(training.selected().state_dict().values())
+
+
+def test_a_run_that_was_given_up_is_not_continued(dots: DataSet, recipe_of: Make, tmp_path: Path) -> None:
+    recipe = recipe_of(objective=poisoned(*range(1, 10_000)))
+    with pytest.raises(TrainingError, match="training was stopped"):
+        list(Training(recipe, dots, folder=tmp_path))
+    with pytest.raises(TrainingError, match="training was stopped"):
+        list(Training(recipe, dots, folder=tmp_path))
