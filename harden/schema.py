@@ -71,6 +71,18 @@ def register(root: str, request: type) -> None:
     for group in {"data", "optim"} & node.keys():
         node[group] = None  # else the default's fields would stay beside those of another choice
     store.store(group="schema", name=root, node=node, package="_global_")
+    store.store(group="hydra/help", name="harden", node=_help(root, request, [one for one in GROUPS if one in node]))
+
+
+def _help(root: str, request: type, groups: list[str]) -> dict[str, str]:
+    """Hydra's help page in the words of this house: which options there are, and the keys with their values."""
+    plus = {group: "+" * (group in APPENDED.get(request, ())) + f"{group}=" for group in groups}
+    options = "\n".join(f"  {plus[group]:<11}{', '.join(GROUPS[group])}" for group in groups)
+    template = (
+        f"usage: python -m harden.{root} [-m] [GROUP=OPTION ...] [KEY=VALUE ...]\n\noptions\n{options}\n\n"
+        "keys and what they are now (to see an option's keys, name it before --help)\n\n$CONFIG"
+    )
+    return {"app_name": f"harden.{root}", "header": "", "footer": "", "template": template}
 
 
 def _node(kind: type) -> DictConfig:

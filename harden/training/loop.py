@@ -327,8 +327,8 @@ class Training:
         if found is None:
             return
         tensors, saved = found
-        for name, mine in (("recipe", self.recipe.digest), ("data", self.data.digest)):
-            if saved[name] != mine:
+        for name, digest in (("recipe", self.recipe.digest), ("data", self.data.digest)):
+            if saved[name] != digest:
                 raise TrainingError(
                     f"{self.folder}: the checkpoint belongs to another {name}", "choose another output folder"
                 )
