@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from harden.attacks import Keep, Pgd
 from harden.data import DataSet, Digits, Split
 from harden.models import Mlp
 from harden.threat import ThreatModel
 from harden.training import Judging, Recipe, Schedule, Watchdog
+
+# a busy machine misses any deadline; CI draws the same examples each time, so that it fails for a change alone
+settings.register_profile("harden", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("harden")
 
 CENTRES = torch.tensor([[2.0, 2.0], [5.0, 5.0]])
 
