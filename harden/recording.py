@@ -54,5 +54,17 @@ class Recorder:
         self.ledger.log({"test_images": summary["robust_accuracy"]["n"], "seconds": summary["seconds"]}, 0)
         self.ledger.tag({"harden.attack": summary["attack"], "harden.weights.sha256": summary["weights_sha256"]})
         self.ledger.tag({"harden.norm": threat["norm"], "harden.eps": threat["eps"]})
+        self.ledger.tag({"mlflow.note.content": _note(summary)})  # MLflow's page shows it as the run's description
         for path in files:
             self.ledger.keep(path)
+
+
+def _note(summary: Mapping[str, Any]) -> str:
+    """The result as a Markdown table."""
+    head = f"| {summary['data']['name']} | clean | under {summary['attack']} |\n|---|--:|--:|"
+    pairs = {"before": "baseline_", "after": ""} if summary["baseline_clean_accuracy"] else {"after": ""}
+    rows = []
+    for name, prefix in pairs.items():
+        clean, robust = summary[f"{prefix}clean_accuracy"], summary[f"{prefix}robust_accuracy"]
+        rows.append(f"| {name} | {clean['value']:.1%} | {robust['value']:.1%} |")
+    return "\n".join([head, *rows])

@@ -305,7 +305,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         epochs=1, batch_size=options.batch_size, shape=Shape.constant, ramp=0.0, validation=HELD_OUT
     )  # ART's trainer has neither ramp nor warm-up
     attack = Pgd(steps=options.steps, keep=Keep.last)
-    recipe = Recipe(data=Mnist(), model=Cnn(), attack=attack, schedule=schedule)
+    recipe = Recipe(data=Mnist(), model=Cnn(options.channels, options.hidden), attack=attack, schedule=schedule)
     batches = batches_of(recipe, fewest=options.batches)
     data = mnist(options.root, images=max(batches.values()) * options.batch_size + HELD_OUT)
     parts = {name: cut(data, count * options.batch_size) for name, count in batches.items()}
@@ -333,6 +333,7 @@ def facts(data: DataSet, recipe: Recipe, *, rounds: int) -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
         "data": data.name,
+        "network": f"cnn, channels {recipe.model.channels}, hidden {recipe.model.hidden}",
         "recipe": f"{type(recipe.optim).__name__}, {recipe.attack.label}, {recipe.threat.label}, "
         f"batch {recipe.schedule.batch_size}, {rounds} rounds",
     }
@@ -384,6 +385,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batches", type=_positive, default=10, help="training batches a round (default 10)")
     parser.add_argument("--batch-size", type=_positive, default=128)
     parser.add_argument("--steps", type=_positive, default=7, help="PGD steps (default 7)")
+    parser.add_argument("--channels", type=_positive, nargs=2, default=[16, 32], help="the network's (default 16 32)")
+    parser.add_argument("--hidden", type=_positive, default=100, help="its hidden units (default 100)")
     parser.add_argument("--threads", type=_positive, help="CPU threads; without it torch's own number")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
     return parser
