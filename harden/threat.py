@@ -110,7 +110,7 @@ def _parse(eps: str) -> float:
     except (ValueError, ZeroDivisionError, OverflowError) as error:
         raise ConfigError(f"threat.eps must be a number, got {eps!r}", "write 0.1 or 8/255") from error
     if not 0 <= radius < LARGEST:
-        raise ConfigError(f"threat.eps must be >= 0 and below {LARGEST:g}, got {eps!r}")
+        raise ConfigError(f"threat.eps must be finite and >= 0, got {eps!r}")
     return radius
 
 

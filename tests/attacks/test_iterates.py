@@ -10,6 +10,7 @@ from harden.attacks.losses import margin
 from harden.errors import ConfigError
 from harden.seeds import stream
 from harden.threat import Norm, ThreatModel
+from harden.training import Madry
 
 THREAT = ThreatModel(eps="0.2")
 RNG = stream(0, "test").at(torch.arange(8))
@@ -143,12 +144,19 @@ def test_targeted_restarts_take_one_wrong_class_after_the_other() -> None:
         {"step": 0.0},
         {"step": 2.1},
         {"step": float("nan")},
-        {"keep": Keep.last, "restarts": 2},
     ],
 )
 def test_knobs_that_make_no_sense_are_refused(knobs: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=r"^attack\."):
         Pgd(**knobs)  # type: ignore[arg-type]
+
+
+def test_the_last_iterate_of_several_restarts_is_refused_as_a_request_and_as_a_call() -> None:
+    attack = Pgd(restarts=2, keep=Keep.last)
+    with pytest.raises(ConfigError, match="keep=last cannot choose between restarts"):
+        Madry().accept(attack)
+    with pytest.raises(ValueError, match="keep the best one"):
+        attack(MODEL, X, Y, THREAT, rng=RNG)
 
 
 def test_fgsm_refuses_a_step_of_nothing() -> None:
