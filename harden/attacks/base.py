@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from harden.seeds import Stream
 from harden.threat import ThreatModel
 
+SURE = 1e-5
+"""By what share of the largest logit a wrong class must lead before an attack relies on it."""
+
 Model = Callable[[Tensor], Tensor]
 """Pixels (n, *pixel) in the box -> logits (n, classes)."""
 
@@ -39,6 +42,25 @@ class Attack(ABC):
     @abstractmethod
     def label(self) -> str:
         """The attack as tables print it, with the knobs that decide its strength."""
+
+
+@dataclass(frozen=True)
+class MinimumNorm(Attack):
+    """An attack that looks for the nearest adversarial point, whatever its distance."""
+
+    @abstractmethod
+    def closest(
+        self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream, enough: float = 0.0
+    ) -> Tensor:
+        """The nearest misclassified point found in the box, in the threat's norm; `x` itself where none was.
+
+        The threat's eps plays no part. A sample may leave the search once it has a point within `enough`.
+        The model is frozen already.
+        """
+
+    def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
+        """The nearest point, where it lies inside the ball; else its projection."""
+        return threat.project(self.closest(model, x, y, threat, rng=rng, enough=threat.radius), x)
 
 
 @contextmanager
@@ -73,3 +95,16 @@ def input_gradient(model: Model, x: Tensor, objective: Callable[[Tensor], Tensor
         logits = model(x)
         (gradient,) = torch.autograd.grad(objective(logits).sum(), x)
     return gradient, logits.detach()
+
+
+def fooled(logits: Tensor, y: Tensor) -> Tensor:
+    """Whether a label is not the prediction, (n,) bool, by more than rounding can undo.
+
+    What an attack goes by when it lets a sample go: the judge runs the model at another batch size, where a
+    tie may fall the other way. Logits that are not finite count as fooled.
+    """
+    logits = logits.detach().float()
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    others = logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
+    slack = SURE * logits.abs().amax(dim=1).clamp_min(1.0)
+    return ~(others - own <= slack)
