@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ Model = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Attack(ABC):
     """A way to look for adversarial examples."""
+
+    leaves_ball: ClassVar[bool] = False
+    """Whether candidates may lie outside the ball: such an attack may train, never measure."""
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
         """One candidate per sample, inside ball and box, same shape as `x`.
