@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from harden.evaluation import Outcome
+from harden.evaluation import Begin, Judged
 from harden.ledger import Ledger, MemoryLedger
-from harden.training import Begin, EpochStats, Event, Judged, StepStats
+from harden.training import EpochStats, Event, StepStats
 from harden.training.folder import CURVES, EXAMPLES, WEIGHTS
 from harden.training.job import News
 
@@ -96,6 +95,16 @@ def watching() -> Iterator[Watching]:
         watch._settle()
 
 
+@contextmanager
+def downloads() -> Iterator["Downloads"]:
+    """Progress on stderr while the block loads data."""
+    shown = Downloads()
+    try:
+        yield shown
+    finally:
+        shown.progress.stop()
+
+
 class Downloads:
     """A bar a file while data is downloaded; shown only on a terminal, and only once something is."""
 
@@ -117,10 +126,6 @@ class Downloads:
             self.progress.start()
             self.tasks[file] = self.progress.add_task(file, total=total)
         self.progress.update(self.tasks[file], completed=done, total=total)
-
-    def close(self) -> None:
-        """Ends the display."""
-        self.progress.stop()
 
 
 def _epoch_text(news: EpochStats) -> str:
@@ -167,19 +172,6 @@ def result_table(summary: Mapping[str, Any], folder: Path, ledger: Ledger) -> No
     out.print(f"next      python -m harden.evaluate weights={folder / WEIGHTS}")
     if not isinstance(ledger, MemoryLedger):
         out.print(f"          {ledger.how_to_look}")
-
-
-def evaluation_table(outcome: Outcome, *, data: str, attack: str, threat: str, weights: Path) -> None:
-    """Prints on stdout what a weights file is worth."""
-    out = Console(soft_wrap=True, highlight=False, markup=False)
-    table = Table(box=box.SIMPLE_HEAD, title=f"{data}, {threat}", title_justify="left")
-    for name in ("clean accuracy", f"under {attack}"):
-        table.add_column(name, justify="right")
-    table.add_row(*(_percent(asdict(one)) for one in (outcome.clean_accuracy, outcome.robust_accuracy)))
-    out.print(table)
-    out.print(f"accuracy on {len(outcome.clean)} test images, with 95 % Wilson intervals")
-    out.print("the second is an upper bound: a stronger attack may find more")
-    out.print(f"weights   {weights}")
 
 
 def _percent(accuracy: Mapping[str, float]) -> str:

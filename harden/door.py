@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,9 +29,20 @@ Work = Callable[[Any, list[str]], int]
 """The request and the overrides that made it -> the exit code."""
 
 
-def run(verb: str, request: type, work: Work) -> NoReturn:
+Actions = Mapping[str, tuple[type, Work]]
+"""What else a verb can do, by the word behind `action=`: other requests, other work."""
+
+
+def run(verb: str, request: type, work: Work, actions: Actions | None = None) -> NoReturn:
     """Runs `work` once for each request on the command line and leaves with the highest exit code."""
-    register(verb, request)
+    root = verb
+    try:
+        if actions and (action := _taken(actions)):
+            request, work = actions[action]
+            root = f"{verb}_{action}"
+    except ConfigError as error:
+        raise SystemExit(say(error)) from None
+    register(root, request, actions=() if root != verb else tuple(actions or ()))
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     codes: list[int] = []
 
@@ -42,7 +53,7 @@ def run(verb: str, request: type, work: Work) -> NoReturn:
     try:
         _check_words(request)
         with _raising():
-            hydra.main(**_version_base(), config_path=str(_configs()), config_name=verb)(task)()
+            hydra.main(**_version_base(), config_path=str(_configs()), config_name=root)(task)()
     except Exception as error:
         if os.environ.get("HYDRA_FULL_ERROR") or codes:
             raise
@@ -81,6 +92,18 @@ def stoppable() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _taken(actions: Actions) -> str | None:
+    """The action that the command line names, taken off it, so that Hydra sees the action's own keys only."""
+    words = [word for word in sys.argv[1:] if word.startswith("action=")]
+    for word in words:
+        sys.argv.remove(word)
+        if (name := word.removeprefix("action=")) not in actions:
+            raise ConfigError(f"there is no action '{name}'; there are: {', '.join(actions)}", "or leave action= out")
+    if len(words) > 1:
+        raise ConfigError(f"one action at a time, got {', '.join(words)}")
+    return words[0].removeprefix("action=") if words else None
 
 
 def _check_words(request: type) -> None:

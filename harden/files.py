@@ -1,5 +1,6 @@
-"""Files that are never half-written: a temporary name in the same folder, synced, then renamed."""
+"""Files that are never half-written: a temporary name in the same folder, synced, then renamed. And digests."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -49,6 +50,20 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`value` as JSON with sorted keys, so that equal values give equal bytes. Refuses NaN and infinity."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Inside, no other process works in `folder`; HardenError where one does already."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise HardenError(f"{folder}: another process is working here", "wait for it or stop it") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -7,9 +7,10 @@ from typing import Any
 from harden import kernels
 from harden.data import DataSet
 from harden.environment import environment
+from harden.evaluation import Begin
 from harden.ledger import Ledger
 from harden.spelling import spell
-from harden.training import Begin, EpochStats, Event, TrainRequest
+from harden.training import EpochStats, Event, TrainRequest
 from harden.training.job import News
 
 

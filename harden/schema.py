@@ -4,7 +4,7 @@ Meaning (type, default, check) is in the dataclass; a YAML file of `configs/` ho
 option; the command line has the last word. A new option is a dataclass, a YAML file and a line here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
@@ -12,9 +12,26 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from harden import complaint
-from harden.attacks import Fgsm, Pgd
+from harden.attacks import (
+    ApgdCe,
+    ApgdDlr,
+    ApgdT,
+    Art,
+    Cw,
+    Ddn,
+    DiFgsm,
+    FabT,
+    Fgsm,
+    Fmn,
+    MiFgsm,
+    Pgd,
+    Square,
+    TiFgsm,
+)
 from harden.data import Cifar10, Custom, Digits, FashionMnist, Folder, Mnist, Npz
 from harden.errors import ConfigError
+from harden.evaluation.request import EvaluateRequest, Smoothing
+from harden.ledger import Tracking
 from harden.models import CHOICES
 from harden.spelling import read
 from harden.threat import ThreatModel
@@ -22,7 +39,7 @@ from harden.training.device import Compute
 from harden.training.objectives import Clean, Madry, Trades
 from harden.training.optimisers import AdamW, Sgd
 from harden.training.recipe import Judging
-from harden.training.request import Tracking, TrainRequest
+from harden.training.request import TrainRequest
 from harden.training.schedule import Schedule
 from harden.training.watchdog import Watchdog
 
@@ -38,8 +55,25 @@ DATA = {
     "custom": Custom,
 }
 
+ATTACKS = {
+    "pgd": Pgd,
+    "fgsm": Fgsm,
+    "apgd_ce": ApgdCe,
+    "apgd_dlr": ApgdDlr,
+    "apgd_t": ApgdT,
+    "fab_t": FabT,
+    "square": Square,
+    "fmn": Fmn,
+    "ddn": Ddn,
+    "cw": Cw,
+    "mi_fgsm": MiFgsm,
+    "di_fgsm": DiFgsm,
+    "ti_fgsm": TiFgsm,
+    "art": Art,
+}
+
 GROUPS: dict[str, dict[str, type]] = {
-    "attack": {"pgd": Pgd, "fgsm": Fgsm},
+    "attack": ATTACKS,
     "threat": dict.fromkeys(("linf", "l2", "l1"), ThreatModel),
     "model": dict(CHOICES),
     "data": DATA,
@@ -52,17 +86,25 @@ GROUPS: dict[str, dict[str, type]] = {
 APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
 
-PARTS: tuple[type, ...] = (Compute, Judging, Tracking, Watchdog)
+PARTS: tuple[type, ...] = (Compute, Judging, Smoothing, Tracking, Watchdog)
 
 KNOWN: dict[str, type] = {
     kind.__name__: kind
-    for kind in [*(kind for options in GROUPS.values() for kind in options.values()), *PARTS, TrainRequest]
+    for kind in [
+        *(kind for options in GROUPS.values() for kind in options.values()),
+        *PARTS,
+        TrainRequest,
+        EvaluateRequest,
+    ]
 }
 """Every configuration dataclass by name, for reading back what `spell` wrote."""
 
 
-def register(root: str, request: type) -> None:
-    """Tells Hydra of all options, and of `request` as the root of `root`."""
+def register(root: str, request: type, *, actions: Sequence[str] = ()) -> None:
+    """Tells Hydra of all options, and of `request` as the root of `root`: a verb, or `<verb>_<action>`.
+
+    `actions` are what the help page says that the verb can do besides.
+    """
     store = ConfigStore.instance()
     for group, options in GROUPS.items():
         for option, kind in options.items():
@@ -71,18 +113,23 @@ def register(root: str, request: type) -> None:
     for group in {"data", "optim"} & node.keys():
         node[group] = None  # else the default's fields would stay beside those of another choice
     store.store(group="schema", name=root, node=node, package="_global_")
-    store.store(group="hydra/help", name="harden", node=_help(root, request, [one for one in GROUPS if one in node]))
+    store.store(
+        group="hydra/help", name="harden", node=_help(root, request, [one for one in GROUPS if one in node], actions)
+    )
 
 
-def _help(root: str, request: type, groups: list[str]) -> dict[str, str]:
+def _help(root: str, request: type, groups: list[str], actions: Sequence[str]) -> dict[str, str]:
     """Hydra's help page in the words of this house: which options there are, and the keys with their values."""
     plus = {group: "+" * (group in APPENDED.get(request, ())) + f"{group}=" for group in groups}
     options = "\n".join(f"  {plus[group]:<11}{', '.join(GROUPS[group])}" for group in groups)
+    verb, _, action = root.partition("_")
+    line = f"python -m harden.{verb}" + f" action={action}" * bool(action)
+    also = "".join(f"\n       {line} action={one} ...  ({line} action={one} --help tells more)" for one in actions)
     template = (
-        f"usage: python -m harden.{root} [-m] [GROUP=OPTION ...] [KEY=VALUE ...]\n\noptions\n{options}\n\n"
+        f"usage: {line} [-m] [GROUP=OPTION ...] [KEY=VALUE ...]{also}\n\noptions\n{options}\n\n"
         "keys and what they are now (to see an option's keys, name it before --help)\n\n$CONFIG"
     )
-    return {"app_name": f"harden.{root}", "header": "", "footer": "", "template": template}
+    return {"app_name": f"harden.{verb}", "header": "", "footer": "", "template": template}
 
 
 def _node(kind: type) -> DictConfig:
@@ -92,6 +139,8 @@ def _node(kind: type) -> DictConfig:
 def _open(node: DictConfig) -> DictConfig:
     """The node with the read-only flag of frozen dataclasses lifted, all the way down."""
     OmegaConf.set_readonly(node, False)
+    if node._metadata.element_type is Any:  # a field of free keys, such as attack.args
+        OmegaConf.set_struct(node, False)
     for key in node:
         if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
             _open(node[key])

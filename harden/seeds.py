@@ -9,10 +9,12 @@ Hence there is no generator state to save, and a resumed run draws what an unbro
 import hashlib
 import json
 import math
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,6 +81,22 @@ def seeded(rng: Stream, device: torch.device | None = None) -> Iterator[None]:
             with torch.cuda.device(one):
                 torch.cuda.manual_seed(rng.key)
         yield
+
+
+@contextmanager
+def seeded_numpy(rng: Stream) -> Iterator[None]:
+    """Inside, the global generators of NumPy and of `random` are seeded by `rng`; afterwards they are as before.
+
+    For libraries that draw from nothing else.
+    """
+    before, plain = np.random.get_state(), random.getstate()
+    np.random.seed(rng.key % 2**32)
+    random.seed(rng.key)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
+        random.setstate(plain)
 
 
 def _key(names: list[str | int]) -> int:

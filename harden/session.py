@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from harden.console import Downloads, watching
+from harden.console import downloads, watching
 from harden.data import load
 from harden.drawing import draw
 from harden.errors import HardenError, Interrupted
+from harden.files import alone
 from harden.ledger import Ledger, open_ledger
 from harden.recording import Recorder
 from harden.spelling import spell
@@ -27,11 +28,8 @@ class Session:
     def __init__(self, request: TrainRequest) -> None:
         if request.attack is None:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
-        downloads = Downloads()
-        try:
-            self.data = load(request.data, progress=downloads)
-        finally:
-            downloads.close()
+        with downloads() as progress:
+            self.data = load(request.data, progress=progress)
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
@@ -50,7 +48,7 @@ class Session:
         Raises Interrupted, with the way to go on, when `stop` said so, and TrainingError as `Training` does.
         """
         self.job.stop = stop
-        with place.alone(folder):
+        with alone(folder):
             if (folder / place.SUMMARY).exists():  # another process finished it while this one was loading data
                 raise HardenError(
                     f"{folder}: the run is finished already", f"its results are in {folder / place.SUMMARY}"

@@ -65,10 +65,10 @@ class ThreatModel:
         return self if share >= 1 else replace(self, eps=repr(self.radius * share))
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The point of the ball around `x` nearest to `x_adv`, then cut by the box; x, x_adv: (n, *pixel).
+        """The point nearest to `x_adv` that lies in the ball around `x` and in the box; x, x_adv: (n, *pixel).
 
-        For l2 the cut point is inside both but not always the nearest point of both; for l1 it is
-        (Croce and Hein 2021, arXiv 2103.01208).
+        Ball and box at once, for every norm: cutting by one after the other would give away, for l2 and l1, what
+        the box cuts off (for l1 see Croce and Hein 2021, arXiv 2103.01208).
         """
         project = {
             Norm.linf: kernels.project_linf,

@@ -110,7 +110,12 @@ def project_linf(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: floa
 
 
 def project_l2(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
-    """The point of the ball nearest to x_adv, then cut by the box. x_adv itself where it is inside both."""
+    """The point nearest to x_adv of the intersection of L2 ball and box; x_adv itself where it is inside both.
+
+    With u = x_adv - x and room_i the distance from x_i to the edge of the box on u_i's side, the answer is
+    x_i + sign(u_i) * min(s |u_i|, room_i) for the largest s <= 1 that leaves its length at eps at most. Cutting
+    by ball and then by box, as is usual, gives away what the box cuts off.
+    """
     agree(out, x_adv=x_adv, x=x)
     eps, low, high = limits(eps, low, high)
     engine = dispatch.engine(x_adv, x, out)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
+_TINY = 1e-30
+_STRETCHES = 12  # three to six are usual: each passes all kinks that the one before uncovered
 _BISECTIONS = 32  # a bracket of the longest change over 2**32: below float32's resolution of a pixel
 
 
@@ -82,8 +84,10 @@ def project_linf(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: floa
 def project_l2(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
     change = x_adv - x
     norm = _norm(change)
-    kept = _added_inwards(x, change.mul_(eps / norm))
-    torch.where(norm > eps, kept, x_adv, out=out)
+    length = change.abs()
+    room = torch.where(change > 0, high - x, x - low).clamp_(min=0)
+    kept = torch.minimum(length * _stretch(length, room, norm, eps), room)
+    torch.where(norm > eps, _added_inwards(x, kept.copysign_(change)), x_adv, out=out)
     return out.clamp_(low, high)
 
 
@@ -141,6 +145,21 @@ def _total(tensor: Tensor) -> Tensor:
 
 def _nth_largest(tensor: Tensor, n: int) -> Tensor:
     return _per_sample(_flat(tensor).topk(n, dim=1, sorted=False).values.amin(1), tensor)
+
+
+def _stretch(length: Tensor, room: Tensor, norm: Tensor, eps: float) -> Tensor:
+    """Each sample's largest share of `length`, 1 at most, whose part inside the room is no longer than eps.
+
+    Met from below, hence never too long: what the box cuts off is shared out among the pixels that have room.
+    """
+    share = (eps / norm).clamp_(max=1)
+    for _ in range(_STRETCHES):
+        free = length * share < room
+        cut = _total(torch.where(free, torch.zeros_like(room), room.square()))
+        rest = _total(torch.where(free, length.square(), torch.zeros_like(room)))
+        better = ((eps * eps - cut).clamp_(min=0) / rest.clamp_(min=_TINY)).sqrt_().to(length.dtype)
+        share = torch.maximum(share, better.clamp_(max=1))
+    return share
 
 
 def _shrinkage(length: Tensor, room: Tensor, eps: float) -> Tensor:

@@ -134,12 +134,46 @@ def _into_l2(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out:
     change = _difference(x_adv, x)
     norm = np.float32(math.sqrt(_squares(change)))
     if norm > eps:
-        kept = eps / norm
+        room = np.empty_like(x)
+        for j in range(len(x)):
+            room[j] = max(_room_for(change[j], x[j], low, high), np.float32(0))
+        share = np.float32(_stretch(np.abs(change), room, norm, eps))
         for j in range(len(out)):
-            out[j] = _clipped(_added_inwards(x[j], change[j] * kept), low, high)
+            kept = math.copysign(min(abs(change[j]) * share, room[j]), change[j])
+            out[j] = _clipped(_added_inwards(x[j], kept), low, high)
     else:
         for j in range(len(out)):
             out[j] = _clipped(x_adv[j], low, high)
+
+
+@_serial
+def _stretch(length: Floats, room: Floats, norm: float, eps: float) -> float:
+    """The largest share of `length`, 1 at most, whose part inside the room is no longer than eps.
+
+    Met from below, hence never too long: what the box cuts off is shared out among the pixels that have room,
+    some of which then meet the box in their turn.
+    """
+    share = eps / norm
+    for _ in range(_TRIALS):
+        cut, rest = _stretched(length, room, np.float32(share))
+        if rest <= 0:
+            return min(share, 1.0)
+        better = min(math.sqrt(max(eps * eps - cut, 0.0) / rest), 1.0)
+        if better <= share * (1 + _SHORT):
+            return share
+        share = better
+    return share
+
+
+@_sum
+def _stretched(length: Floats, room: Floats, share: float) -> tuple[float, float]:
+    """The squares of the room where the stretched length ends at the box, and of the length elsewhere."""
+    cut, rest = 0.0, 0.0
+    for j in range(len(length)):
+        free = length[j] * share < room[j]
+        cut += 0.0 if free else np.float64(room[j]) * room[j]
+        rest += np.float64(length[j]) * length[j] if free else 0.0
+    return cut, rest
 
 
 @_serial

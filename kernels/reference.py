@@ -90,10 +90,24 @@ def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[in
 def _project_l2(x_adv: Doubles, x: Floats, *, eps: float, low: float, high: float) -> Floats:
     out = x_adv.copy()
     for point, centre in zip(out, x.astype(np.float64), strict=True):
-        norm = math.sqrt(np.sum((point - centre) ** 2))
-        if norm > np.float32(eps):
-            point[...] = centre + (point - centre) * np.float32(eps) / norm
+        change = point - centre
+        if math.sqrt(np.sum(change**2)) > np.float32(eps):
+            room = np.where(change > 0, np.float32(high) - centre, centre - np.float32(low))
+            lengths = np.minimum(abs(change) * _stretch(abs(change), room, float(np.float32(eps))), room)
+            point[...] = centre + np.sign(change) * lengths
     return _boxed(out, low, high)
+
+
+def _stretch(change: Doubles, room: Doubles, eps: float) -> float:
+    """The largest share of `change`, 1 at most, whose part inside the room is no longer than eps."""
+    below, above = 0.0, 1.0
+    if np.sum(np.minimum(change, room) ** 2) <= eps**2:
+        return above
+    for _ in range(200):
+        middle = (below + above) / 2
+        fits = np.sum(np.minimum(middle * change, room) ** 2) <= eps**2
+        below, above = (middle, above) if fits else (below, middle)
+    return below
 
 
 def _project_l1(x_adv: Doubles, x: Floats, *, eps: float, low: float, high: float) -> Floats:

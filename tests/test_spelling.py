@@ -13,7 +13,7 @@ from harden.models import CustomModel
 from harden.schema import GROUPS, KNOWN
 from harden.spelling import read, spell
 from harden.threat import Norm, ThreatModel
-from harden.training import Compute, Judging, Madry, Precision, Schedule, Shape, Tracking, TrainRequest, Watchdog
+from harden.training import Compute, Judging, Madry, Precision, Schedule, Shape, TrainRequest, Watchdog
 
 
 def requests() -> list[Any]:

@@ -3,9 +3,47 @@
 An attack proposes; whether it succeeded is decided by `harden.evaluation`.
 """
 
-from harden.attacks.base import Attack, Model, frozen, input_gradient
+from harden.attacks.adaptive import Adaptive, bpda, expectation
+from harden.attacks.apgd import ApgdCe, ApgdDlr, ApgdT
+from harden.attacks.art import Art
+from harden.attacks.base import Attack, MinimumNorm, Model, fooled, frozen, input_gradient
+from harden.attacks.counting import Counted
+from harden.attacks.cw import Cw
+from harden.attacks.ddn import Ddn
+from harden.attacks.fab import FabT
 from harden.attacks.fgsm import Fgsm
+from harden.attacks.fmn import Fmn
 from harden.attacks.losses import Loss
+from harden.attacks.momentum import DiFgsm, MiFgsm, TiFgsm
 from harden.attacks.pgd import Keep, Pgd, Target
+from harden.attacks.square import Square
 
-__all__ = ["Attack", "Fgsm", "Keep", "Loss", "Model", "Pgd", "Target", "frozen", "input_gradient"]
+__all__ = [
+    "Adaptive",
+    "ApgdCe",
+    "ApgdDlr",
+    "ApgdT",
+    "Art",
+    "Attack",
+    "Counted",
+    "Cw",
+    "Ddn",
+    "DiFgsm",
+    "FabT",
+    "Fgsm",
+    "Fmn",
+    "Keep",
+    "Loss",
+    "MiFgsm",
+    "MinimumNorm",
+    "Model",
+    "Pgd",
+    "Square",
+    "Target",
+    "TiFgsm",
+    "bpda",
+    "expectation",
+    "fooled",
+    "frozen",
+    "input_gradient",
+]

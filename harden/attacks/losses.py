@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+TINY = 1e-12
+"""Keeps ratios of logits finite where all are equal."""
+
 
 class Loss(Enum):
     """The loss an attack climbs."""
@@ -32,6 +35,28 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     own = logits.gather(1, y[:, None]).squeeze(1)
     others = logits.scatter(1, y[:, None], -torch.inf)
     return others.amax(dim=1) - own
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """The difference-of-logits ratio, (n,): the margin over the gap between first and third logit.
+
+    Neither a shift nor a scale of the logits changes it. At least 3 classes (Croce and Hein 2020, arXiv
+    2003.01690, equation 6).
+    """
+    logits = logits.float()
+    ranked = logits.sort(dim=1, descending=True).values
+    return margin(logits, y) / (ranked[:, 0] - ranked[:, 2] + TINY)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """How far `target` is ahead of the label, over the gap between the first logit and the mean of third and fourth.
+
+    (n,); at least 4 classes (Croce and Hein 2020, equation 7).
+    """
+    logits = logits.float()
+    ranked = logits.sort(dim=1, descending=True).values
+    ahead = (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+    return ahead / (ranked[:, 0] - 0.5 * (ranked[:, 2] + ranked[:, 3]) + TINY)
 
 
 def kl_divergence(logits: Tensor, reference: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 from harden.evaluation.intervals import Accuracy, wilson
 from harden.evaluation.judge import Outcome, exact, joined, judge, judging, right, verdict
+from harden.evaluation.news import Begin, Judged
 from harden.evaluation.surface import Surface, loss_surface
 
 __all__ = [
     "Accuracy",
+    "Begin",
+    "Judged",
     "Outcome",
     "Surface",
     "exact",

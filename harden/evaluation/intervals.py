@@ -22,8 +22,11 @@ class Accuracy:
         return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
-def wilson(count: int, n: int) -> Accuracy:
-    """The share `count` of `n` and its 95 % score interval (Wilson 1927, JASA 22:209-212)."""
+def wilson(count: float, n: int) -> Accuracy:
+    """The share `count` of `n` and its 95 % score interval (Wilson 1927, JASA 22:209-212).
+
+    A count that is not whole is a sum of shares, one a sample: its interval is wider than it need be.
+    """
     if n < 1 or not 0 <= count <= n:
         raise DataError(f"an accuracy needs 0 <= count <= n and n >= 1, got {count} of {n}")
     share, z2 = count / n, Z95 * Z95

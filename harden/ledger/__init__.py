@@ -8,5 +8,6 @@ ends a training.
 from harden.ledger.memory import MemoryLedger
 from harden.ledger.opening import open_ledger
 from harden.ledger.protocol import STATUSES, Ledger
+from harden.ledger.tracking import Tracking
 
-__all__ = ["STATUSES", "Ledger", "MemoryLedger", "open_ledger"]
+__all__ = ["STATUSES", "Ledger", "MemoryLedger", "Tracking", "open_ledger"]

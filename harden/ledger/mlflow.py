@@ -53,13 +53,23 @@ class MlflowLedger(Ledger):
         self._is_closed = False
 
     @classmethod
-    def open(cls, place: Place, *, folder: Path, experiment: str, name: str, run_id: str | None) -> Self:
+    def open(
+        cls,
+        place: Place,
+        *,
+        folder: Path,
+        experiment: str,
+        name: str,
+        run_id: str | None,
+        parent: str | None = None,
+    ) -> Self:
         """The run `run_id`, or a new one where that is None or not in the store. Raises LedgerError."""
         try:
             client = _client(place.uri)
             run = _known_run(client, run_id) if run_id else None
             if run is None:
                 tags = {"harden.resumed_from": run_id} if run_id else {}
+                tags |= {"mlflow.parentRunId": parent} if parent else {}
                 run = client.create_run(_experiment_id(client, experiment, place), run_name=name, tags=tags)
         except HardenError:
             raise

@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from harden.ledger.memory import MemoryLedger
 from harden.ledger.mlflow import MlflowLedger
@@ -12,12 +13,21 @@ from harden.ledger.protocol import Ledger
 logger = logging.getLogger(__name__)
 
 
-def open_ledger(*, uri: str | None, folder: Path, experiment: str, name: str, run_id: str | None = None) -> Ledger:
+def open_ledger(
+    *,
+    uri: str | None,
+    folder: Path,
+    experiment: str,
+    name: str,
+    run_id: str | None = None,
+    parent: str | None = None,
+) -> Ledger:
     """The ledger for one run called `name` within `experiment`.
 
     uri: an MLflow store; "none" tracks nothing; None means $MLFLOW_TRACKING_URI, or else a SQLite file in
     `folder`. A server that does not answer is replaced by that file, with a warning. run_id: go on with this
     run; where the store does not know it a new one begins, which carries the tag `harden.resumed_from`.
+    parent: the id of the run that a new one is nested below.
 
     Raises ConfigError for a uri that MLflow cannot open, LedgerError for a store that cannot be used.
     """
@@ -25,11 +35,12 @@ def open_ledger(*, uri: str | None, folder: Path, experiment: str, name: str, ru
     if uri == "none":
         return MemoryLedger("nowhere: tracking is off")
     place = _reachable(place_of(uri, folder), folder) if uri else local_place(folder)
+    wish: dict[str, Any] = {"folder": folder, "experiment": experiment, "name": name}
     if place.database is None:
-        return MlflowLedger.open(place, folder=folder, experiment=experiment, name=name, run_id=run_id)
+        return MlflowLedger.open(place, **wish, run_id=run_id, parent=parent)
     check_sqlite(place.database)
     with alone(place.database.parent):
-        return MlflowLedger.open(place, folder=folder, experiment=experiment, name=name, run_id=run_id)
+        return MlflowLedger.open(place, **wish, run_id=run_id, parent=parent)
 
 
 def _reachable(place: Place, folder: Path) -> Place:

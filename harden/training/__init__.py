@@ -5,25 +5,23 @@ yield reports. A `Recipe` holds all that determines the result.
 """
 
 from harden.training.device import Compute, Precision
-from harden.training.job import Begin, Job, Judged, Measured
+from harden.training.job import Job, Measured
 from harden.training.loop import Training
 from harden.training.objectives import Clean, Madry, Objective, Trades
 from harden.training.optimisers import AdamW, Sgd
 from harden.training.recipe import Judging, Recipe
 from harden.training.reports import EpochStats, Event, Report, StepStats
-from harden.training.request import Tracking, TrainRequest
+from harden.training.request import TrainRequest
 from harden.training.schedule import Schedule, Shape
 from harden.training.watchdog import Watchdog
 
 __all__ = [
     "AdamW",
-    "Begin",
     "Clean",
     "Compute",
     "EpochStats",
     "Event",
     "Job",
-    "Judged",
     "Judging",
     "Madry",
     "Measured",
@@ -35,7 +33,6 @@ __all__ = [
     "Sgd",
     "Shape",
     "StepStats",
-    "Tracking",
     "Trades",
     "TrainRequest",
     "Training",

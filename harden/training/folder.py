@@ -1,18 +1,14 @@
 """The folder of a run: who may write there, what lies where, and how a run is found again."""
 
-import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from harden.errors import ConfigError, HardenError
-from harden.files import write_bytes, write_json
+from harden.files import alone, write_bytes, write_json
 
 RUNS = Path("runs")
 """Where runs go that were given no folder, below the caller's."""
@@ -56,20 +52,6 @@ def unfinished(resume: str) -> Path:
     if (folder / SUMMARY).is_file():
         raise ConfigError(f"resume={resume}: this run is finished already", f"its results are in {folder / SUMMARY}")
     return folder
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process works in `folder`; HardenError where one does already."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise HardenError(f"{folder}: another process is working here", "wait for it or stop it") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def write_config(folder: Path, plain: Any) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harden.data import DataSet
 from harden.errors import Interrupted
-from harden.evaluation import Accuracy, Outcome, joined, judging
+from harden.evaluation import Accuracy, Begin, Judged, Outcome, joined, judging
 from harden.models import Classifier
 from harden.seeds import stream
 from harden.training.device import Compute
@@ -19,22 +19,6 @@ from harden.training.network import fresh_model
 from harden.training.objectives import Clean
 from harden.training.recipe import Recipe
 from harden.training.reports import EpochStats, Event, Report
-
-
-@dataclass(frozen=True)
-class Begin:
-    """A part of the job begins: `steps` units of work, of which reports tell how many are done."""
-
-    name: str
-    text: str
-    steps: int
-
-
-@dataclass(frozen=True)
-class Judged:
-    """So many test images more have been judged."""
-
-    images: int
 
 
 @dataclass(frozen=True)

@@ -154,3 +154,18 @@ def test_a_write_is_seen_by_autograd(engine: str) -> None:
         kernels.project_linf(x, x, eps=0.1, out=x, **BOX)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         torch.autograd.backward(product.sum())
+
+
+@engines
+def test_the_l2_projection_is_the_nearest_point_of_ball_and_box(engine: str) -> None:
+    """By the variational inequality: no point of the set makes an acute angle with the way back to x_adv."""
+    rng = torch.Generator().manual_seed(3)
+    x = torch.rand(6, 40, generator=rng)
+    x_adv = x + torch.randn(6, 40, generator=rng)
+    with kernels.using(engine):
+        nearest = kernels.project_l2(x_adv, x, eps=1.5, out=torch.empty_like(x), **BOX)
+        others = [x + torch.randn(6, 40, generator=rng) * size for size in torch.rand(200, generator=rng)]
+        others = [kernels.project_l2(one, x, eps=1.5, out=torch.empty_like(x), **BOX) for one in others]
+    way_back = (x_adv - nearest).double()
+    assert max(float((way_back * (one - nearest).double()).sum(1).max()) for one in others) <= 1e-5
+    torch.testing.assert_close((nearest - x).norm(dim=1), torch.full((6,), 1.5), rtol=1e-5, atol=0)

@@ -13,7 +13,7 @@ from harden.training import folder as place
 SECOND = """
 import sys
 from pathlib import Path
-from harden.training.folder import alone
+from harden.files import alone
 
 with alone(Path(sys.argv[1])):
     pass
@@ -89,7 +89,7 @@ def test_only_a_run_that_is_not_finished_can_be_continued(tmp_path: Path) -> Non
 
 def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SECOND, str(tmp_path)]
-    with place.alone(tmp_path):
+    with alone(tmp_path):
         refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "another process is working here" in refused.stderr
@@ -97,9 +97,9 @@ def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path: Path) ->
 
 
 def test_no_handle_is_left_open_by_one_who_was_kept_out(tmp_path: Path) -> None:
-    with place.alone(tmp_path):
+    with alone(tmp_path):
         before = len(os.listdir("/proc/self/fd"))
-        with pytest.raises(HardenError), place.alone(tmp_path):
+        with pytest.raises(HardenError), alone(tmp_path):
             pass
         assert len(os.listdir("/proc/self/fd")) == before
 

@@ -12,7 +12,7 @@ from harden.errors import HardenError, Interrupted
 from harden.evaluation import judge
 from harden.models import Mlp, load
 from harden.seeds import stream
-from harden.training import Begin, Compute, EpochStats, Event, Job, Judged, Judging, Recipe, Training, results
+from harden.training import Compute, EpochStats, Event, Job, Judging, Recipe, Training, results
 from harden.training.folder import WEIGHTS
 
 Make = Callable[..., Recipe]

@@ -1,0 +1,173 @@
+"""Any evasion attack of the Adversarial Robustness Toolbox, by name: real calls into the installed package.
+
+The import takes seconds and happens when the attack is run. ART draws from NumPy's global generator, which is
+seeded here and put back.
+"""
+
+import difflib
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harden.attacks.base import Attack, Model
+from harden.errors import ConfigError, HardenError, MissingExtra
+from harden.seeds import Stream, seeded, seeded_numpy
+from harden.threat import Norm, ThreatModel
+
+NORMS = {Norm.linf: float("inf"), Norm.l2: 2, Norm.l1: 1}
+
+OURS = ("batch_size", "clip_values", "eps", "estimator", "classifier", "norm", "verbose")
+"""What the threat model and the call decide, hence no argument of the attack's."""
+
+
+@dataclass(frozen=True)
+class Art(Attack):
+    """ART's attack `name`, made with `args`; norm and eps are the threat model's."""
+
+    name: str = "HopSkipJump"
+    args: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", dict(self.args or {}))
+        if clash := sorted(set(self.args) & set(OURS)):
+            raise ConfigError(f"attack.args cannot hold {', '.join(clash)}", "norm, eps and box are the threat model's")
+
+    @property
+    def label(self) -> str:
+        """ART and the attack's name, with the arguments given. ART's AutoAttack is not AutoAttack's standard set."""
+        if not self.args:
+            return f"ART-{self.name}"
+        return f"ART-{self.name} ({', '.join(f'{key} {value}' for key, value in sorted(self.args.items()))})"
+
+    def check(self) -> None:
+        """Raises ConfigError for a name or an argument that ART does not have, MissingExtra where there is no ART."""
+        _checked(self.name, self.args)
+
+    def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
+        """What ART generates. Raises ConfigError for a name or an argument that ART does not have."""
+        if not len(x):
+            return x
+        stream = rng.child("art", *(() if rng.rows is None else (int(rng.rows[0]),)))
+        with _quiet(), seeded_numpy(stream), seeded(stream, x.device), torch.enable_grad():
+            attack = self._made(model, x, threat)
+            try:
+                x_adv = attack.generate(x=x.cpu().numpy(), y=y.cpu().numpy())
+            except ImportError as error:
+                raise MissingExtra(f"ART's {self.name} needs more: {error}", "install the package it names") from error
+            except (ValueError, TypeError, NotImplementedError) as error:
+                raise HardenError(f"ART's {self.name} failed: {error}", "see its arguments: attack.args") from error
+        return torch.from_numpy(x_adv).to(x)
+
+    def _made(self, model: Model, x: Tensor, threat: ThreatModel) -> Any:
+        kind, knobs = _checked(self.name, self.args)
+        given = {"norm": NORMS[threat.norm], "eps": threat.radius, "batch_size": len(x), "verbose": False}
+        given |= {"eps_step": threat.radius / 4}  # ART's own default may exceed eps, which it then refuses
+        wanted = {name: value for name, value in given.items() if name in knobs} | self.args
+        try:
+            return kind(_classifier(model, x, threat), **wanted)
+        except ImportError as error:
+            raise MissingExtra(f"ART's {self.name} needs more: {error}", "install the package it names") from error
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"ART's {self.name} refuses its arguments: {error}") from error
+
+
+def names() -> list[str]:
+    """The evasion attacks of the installed ART. Raises MissingExtra where there is none."""
+    return sorted(name for name, kind in vars(_evasion()).items() if _is_attack(kind))
+
+
+def _checked(name: str, args: dict[str, Any]) -> tuple[Callable[..., Any], list[str]]:
+    kind = _named(name)
+    knobs = _knobs(kind)
+    if unknown := sorted(set(args) - set(knobs)):
+        have = ", ".join(one for one in knobs if one not in OURS)
+        raise ConfigError(f"ART's {name} has no argument {', '.join(unknown)}; there are: {have}")
+    return kind, knobs
+
+
+def _named(name: str) -> Callable[..., Any]:
+    there = names()
+    if name not in there:
+        lower = {one.lower(): one for one in there}
+        near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)]
+        raise ConfigError(
+            f"ART has no attack '{name}'" + (f"; the nearest are: {', '.join(near)}" if near else ""),
+            f"ART {_version()} has {len(there)}; harden.attacks.art.names() lists them",
+        )
+    kind: Callable[..., Any] = getattr(_evasion(), name)
+    return kind
+
+
+def _version() -> str:
+    return metadata.version("adversarial-robustness-toolbox")
+
+
+def _knobs(kind: Callable[..., Any]) -> list[str]:
+    return [name for name in inspect.signature(kind).parameters if name not in ("self", "estimator", "classifier")]
+
+
+def _is_attack(kind: Any) -> bool:
+    from art.attacks.attack import EvasionAttack
+
+    return inspect.isclass(kind) and issubclass(kind, EvasionAttack) and not inspect.isabstract(kind)
+
+
+def _evasion() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import art.attacks.evasion
+    except ImportError as error:
+        raise MissingExtra(
+            f"attack=art needs the Adversarial Robustness Toolbox: {error}",
+            "pip install adversarial-robustness-toolbox",
+        ) from error
+    return art.attacks.evasion
+
+
+def _classifier(model: Model, x: Tensor, threat: ThreatModel) -> Any:
+    from art.estimators.classification import PyTorchClassifier
+
+    with torch.no_grad():
+        classes = model(x[:1]).shape[1]
+    return PyTorchClassifier(
+        model=_Module(model),
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(x.shape[1:]),
+        nb_classes=classes,
+        clip_values=(threat.low, threat.high),
+        device_type="gpu" if x.is_cuda else "cpu",
+    )
+
+
+class _Module(nn.Module):
+    """ART wants a module; its own parameters would be moved and switched to training, so they are kept out."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.call = [model]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call[0](x.float())  # some attacks of ART compute in float64
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, ART neither warns nor logs below errors."""
+    logger = logging.getLogger("art")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,123 @@
+"""Iterated FGSM with momentum, and two of its forms that carry over to other models better.
+
+MI-FGSM (Dong et al. 2018, arXiv 1710.06081), DI-FGSM (Xie et al. 2019, arXiv 1803.06978: a random resizing before
+each pass) and TI-FGSM (Dong et al. 2019, arXiv 1904.02884: the gradient smoothed, as if over shifted images).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from harden.attacks.base import Attack, Model, fooled, input_gradient
+from harden.attacks.losses import cross_entropy
+from harden.attacks.norms import wide
+from harden.errors import ConfigError
+from harden.seeds import Stream
+from harden.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class MiFgsm(Attack):
+    """`steps` steps of eps / steps along the sum of normalised gradients, older ones weighted by `decay`."""
+
+    steps: int = 10
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.decay < 0:
+            raise ConfigError(f"attack.steps must be >= 1 and attack.decay >= 0, got {self.steps} and {self.decay:g}")
+
+    @property
+    def label(self) -> str:
+        """MI-FGSM with its steps."""
+        return f"MI-FGSM-{self.steps}"
+
+    def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
+        """The first misclassified iterate, else the last; `steps` passes forward and back."""
+        if not len(x):
+            return x
+        x_adv, momentum, out = x.clone(), torch.zeros_like(x), torch.empty_like(x)
+        done, result = torch.zeros(len(x), dtype=torch.bool, device=x.device), x.clone()
+        for step in range(self.steps):
+            seen = self.altered(model, rng.child("step", step))
+            gradient, logits = input_gradient(seen, x_adv, lambda z: cross_entropy(z, y))
+            first = fooled(logits, y) & ~done
+            result, done = torch.where(wide(first, x), x_adv, result), done | first
+            gradient = self.smoothed(gradient)
+            momentum = self.decay * momentum + gradient / wide(gradient.flatten(1).abs().mean(1), x).clamp_min(1e-12)
+            x_adv = threat.step(x_adv, momentum, x, size=threat.radius / self.steps, out=out).clone()
+        return torch.where(wide(done, x), result, x_adv)
+
+    def altered(self, model: Model, rng: Stream) -> Model:
+        """The model as one pass sees it."""
+        return model
+
+    def smoothed(self, gradient: Tensor) -> Tensor:
+        """The gradient as the momentum takes it up."""
+        return gradient
+
+
+@dataclass(frozen=True)
+class DiFgsm(MiFgsm):
+    """MI-FGSM whose passes see each image shrunk and padded at random, with probability `probability`."""
+
+    probability: float = 0.7
+    shrink: float = 0.9  # the smallest size, a share of the side
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.probability <= 1 or not 0 < self.shrink <= 1:
+            raise ConfigError(
+                "attack.probability must lie in [0, 1] and attack.shrink in (0, 1], "
+                f"got {self.probability:g} and {self.shrink:g}"
+            )
+
+    @property
+    def label(self) -> str:
+        """DI-FGSM with its steps."""
+        return f"DI-FGSM-{self.steps}"
+
+    def altered(self, model: Model, rng: Stream) -> Model:
+        """The model behind a random affine map of each image."""
+        return lambda x: model(self._resized(x, rng))
+
+    def _resized(self, x: Tensor, rng: Stream) -> Tensor:
+        """Each image at a size and place of its own, drawn per sample, by one bilinear sampling of all."""
+        draw = rng.uniform(x.detach().new_empty(len(x), 4))
+        scale = torch.where(draw[:, 0] < self.probability, self.shrink + (1 - self.shrink) * draw[:, 1], 1.0)
+        shift = (draw[:, 2:] * 2 - 1) * (1 / scale - 1)[:, None]
+        zero = torch.zeros_like(scale)
+        rows = [torch.stack([1 / scale, zero, shift[:, 0]], 1), torch.stack([zero, 1 / scale, shift[:, 1]], 1)]
+        grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False)
+
+
+@dataclass(frozen=True)
+class TiFgsm(MiFgsm):
+    """MI-FGSM on gradients smoothed by a Gaussian kernel of side `kernel`."""
+
+    kernel: int = 5
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel < 1 or self.kernel % 2 == 0 or not self.sigma > 0:
+            raise ConfigError(
+                f"attack.kernel must be odd and >= 1, attack.sigma > 0, got {self.kernel} and {self.sigma:g}"
+            )
+
+    @property
+    def label(self) -> str:
+        """TI-FGSM with its steps."""
+        return f"TI-FGSM-{self.steps}"
+
+    def smoothed(self, gradient: Tensor) -> Tensor:
+        """The gradient under the kernel, channel by channel."""
+        at = torch.arange(self.kernel, dtype=gradient.dtype, device=gradient.device) - self.kernel // 2
+        line = torch.exp(-(at**2) / (2 * self.sigma**2))
+        line = line / line.sum()
+        channels = gradient.shape[1]
+        weight = (line[:, None] * line).expand(channels, 1, -1, -1)
+        return F.conv2d(gradient, weight, padding=self.kernel // 2, groups=channels)

@@ -1,0 +1,47 @@
+"""Where Square's patches lie and what they look like."""
+
+import torch
+from torch import Tensor
+
+
+def windows(row: Tensor, column: Tensor, side: int, x: Tensor) -> Tensor:
+    """The flat pixel numbers of a square window of each sample, (n, channels, side * side), for use with gather.
+
+    row, column: (n,) int64, of the window's first pixel; x: (n, channels, height, width).
+    """
+    steps = torch.arange(side, device=x.device)
+    rows = (row[:, None] + steps)[:, :, None]
+    columns = (column[:, None] + steps)[:, None, :]
+    return (rows * x.shape[3] + columns).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+
+
+def pattern(side: int) -> Tensor:
+    """Two bumps of opposite sign, one above the other, (side, side), of l2 size 1.
+
+    Each falls off in rectangles around its middle as 1 / k^2 (Andriushchenko et al. 2020, section 3.4).
+    """
+    upper = side // 2
+    out = torch.cat([_bump(upper, side), -_bump(side - upper, side)])
+    return out / out.norm().clamp_min(1e-12)
+
+
+def mosaic(signs: Tensor, x: Tensor) -> Tensor:
+    """The first perturbation: a grid of patterns with the given signs, (n, channels, 5, 5), like x, unscaled."""
+    height, width = x.shape[2:]
+    side = max(min(height, width) // 5, 1)
+    out = torch.zeros_like(x)
+    patch = pattern(side).to(x)
+    top, left = (height - side * 5) // 2, (width - side * 5) // 2
+    for i in range(min(5, height // side)):
+        for j in range(min(5, width // side)):
+            rows, columns = slice(top + i * side, top + (i + 1) * side), slice(left + j * side, left + (j + 1) * side)
+            out[:, :, rows, columns] = signs[:, :, i, j, None, None] * patch
+    return out
+
+
+def _bump(height: int, width: int) -> Tensor:
+    out = torch.zeros(height, width)
+    top, left = height // 2, width // 2
+    for k in range(max(height // 2 + 1, width // 2 + 1)):
+        out[max(top - k, 0) : top + k + 1, max(left - k, 0) : left + k + 1] += 1 / (k + 1) ** 2
+    return out / out.norm().clamp_min(1e-12)

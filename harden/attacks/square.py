@@ -1,0 +1,215 @@
+"""Square, a random search over square patches (Andriushchenko et al. 2020, arXiv 1912.00049; l1: arXiv 2103.01208).
+
+It asks for logits only, so that masked gradients do not hide anything from it. All random numbers are drawn per
+sample, many queries at once, and a query touches the pixels of its patch alone.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harden.attacks.base import Attack, Model, fooled
+from harden.attacks.losses import margin
+from harden.attacks.norms import size_of, wide
+from harden.attacks.patches import mosaic, pattern, windows
+from harden.errors import ConfigError
+from harden.seeds import Stream
+from harden.threat import Norm, ThreatModel
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""The queries after which the patch's share of the image is halved (section 4, for 10,000 queries)."""
+
+BLOCK = 100
+"""Queries whose random numbers are drawn at once."""
+
+LEAVE_EVERY = 20
+"""Queries between two looks at who may leave."""
+
+
+@dataclass(frozen=True)
+class Square(Attack):
+    """`queries` queries from one random start, the first patch covering a share `p` of the image.
+
+    `whole` lets patches cover the last row and column too. AutoAttack's never do, for it draws the corner below
+    h - s where it could be h - s; with `whole` false this one is AutoAttack's.
+    """
+
+    queries: int = 5000
+    p: float = 0.8
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        if self.queries < 1:
+            raise ConfigError(f"attack.queries must be >= 1, got {self.queries}")
+        if not 0 < self.p <= 1:
+            raise ConfigError(f"attack.p must lie in (0, 1], a share of the image, got {self.p:g}")
+
+    @property
+    def label(self) -> str:
+        """Square with its queries, as in `Square-5000`."""
+        return f"Square-{self.queries}"
+
+    def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
+        """The point of smallest margin that was met; x: (n, channels, height, width)."""
+        if x.dim() != 4:
+            raise ConfigError(f"Square needs images (n, channels, height, width), got {tuple(x.shape)}")
+        if not len(x):
+            return x
+        kind = _Linf if threat.norm is Norm.linf else _Smooth
+        return kind(model, x, y, threat, rng, self).run()
+
+    def side(self, query: int, pixels: int) -> int:
+        """The patch's side at a query, in pixels, for images of so many of them."""
+        share = self.p / 2 ** bisect_right(HALVINGS, query - 1)
+        return max(round(math.sqrt(share * pixels)), 1)
+
+
+class _Run(ABC):
+    """One run: the best point of each sample still at it, and of those that have left."""
+
+    def __init__(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, rng: Stream, knobs: Square) -> None:
+        self.model, self.x, self.y, self.threat, self.rng, self.knobs = model, x, y, threat, rng, knobs
+        self.place = torch.arange(len(x), device=x.device)
+        self.point = self.start()
+        self.result = self.point.clone()
+        self.best = torch.full((len(x),), torch.inf, device=x.device)
+        self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.judge(self.point)
+
+    @property
+    @abstractmethod
+    def draws(self) -> int:
+        """Random numbers that a query takes for each sample."""
+
+    @abstractmethod
+    def start(self) -> Tensor:
+        """The first point."""
+
+    @abstractmethod
+    def query(self, number: int, draw: Tensor) -> None:
+        """Tries one patch; draw: (n, draws) in [0, 1)."""
+
+    def run(self) -> Tensor:
+        """The best point of every sample."""
+        for query in range(1, self.knobs.queries):
+            if query % LEAVE_EVERY == 1 and not self._leave():
+                return self.result
+            if query % BLOCK == 1:
+                self.block = self.rng.child("queries", query).uniform(self.x.new_empty(len(self.x), BLOCK, self.draws))
+            self.query(query, self.block[:, (query - 1) % BLOCK])
+        self.result[self.place] = self.point
+        return self.result
+
+    def judge(self, point: Tensor) -> Tensor:
+        """Which samples `point` improves, (n,), their margin noted. A sample once broken is left as it is."""
+        with torch.no_grad():
+            logits = self.model(point)
+        lead = -margin(logits, self.y).nan_to_num(nan=torch.inf)
+        wrong = fooled(logits, self.y)
+        better = ((lead < self.best) | wrong) & ~self.broken
+        self.best = torch.where(better, lead, self.best)
+        self.broken = self.broken | wrong
+        return better
+
+    def corners(self, draw: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """The row and column of the patch's first pixel, (n,) each; draw: (n, 2)."""
+        places = self.x.new_tensor([self.x.shape[2] - side, self.x.shape[3] - side]) + int(self.knobs.whole)
+        row, column = (draw * places.clamp_min(1)).long().unbind(1)
+        return row, column
+
+    def _leave(self) -> bool:
+        """Takes the broken samples out of the batch; whether any is left."""
+        stay = (~self.broken).nonzero().squeeze(1)
+        if len(stay) < len(self.place):
+            self.result[self.place] = self.point
+            self.x, self.y, self.point, self.best = self.x[stay], self.y[stay], self.point[stay], self.best[stay]
+            self.place, self.broken, self.rng = self.place[stay], self.broken[stay], self.rng.take(stay)
+            if hasattr(self, "block"):
+                self.block = self.block[stay]
+        return len(stay) > 0
+
+
+class _Linf(_Run):
+    """Vertical stripes to begin with; then patches of one sign a channel, 2 eps high."""
+
+    @property
+    def draws(self) -> int:
+        return 2 + self.x.shape[1]
+
+    def start(self) -> Tensor:
+        stripes = self.rng.child("start").uniform(self.x[:, :, :1, :])
+        signs = torch.where(stripes < 0.5, -1.0, 1.0)
+        return (self.x + self.threat.radius * signs).clamp(self.threat.low, self.threat.high)
+
+    def query(self, number: int, draw: Tensor) -> None:
+        height, width = self.x.shape[2:]
+        side = min(self.knobs.side(number, height * width), height, width)
+        inside = windows(*self.corners(draw[:, :2], side), side, self.x)
+        eps, point, x = self.threat.radius, self.point.flatten(2), self.x.flatten(2)
+        old, clean = point.gather(2, inside), x.gather(2, inside)
+        signs = torch.where(draw[:, 2:, None] < 0.5, -1.0, 1.0)
+        new = torch.where(
+            signs > 0, torch.minimum(old + 2 * eps, clean + eps), torch.maximum(old - 2 * eps, clean - eps)
+        )
+        point.scatter_(2, inside, new.clamp_(self.threat.low, self.threat.high))
+        better = self.judge(self.point)
+        point.scatter_(2, inside, torch.where(better[:, None, None], new, old))
+
+
+class _Smooth(_Run):
+    """l2 and l1: a mosaic of smooth patches to begin with; then one patch takes the budget of another."""
+
+    @property
+    def draws(self) -> int:
+        return 5 + self.x.shape[1]
+
+    def start(self) -> Tensor:
+        tiles = self.rng.child("start").uniform(self.x.new_empty(len(self.x), self.x.shape[1], 5, 5))
+        return self._inside(mosaic(torch.where(tiles < 0.5, -1.0, 1.0), self.x))
+
+    def query(self, number: int, draw: Tensor) -> None:
+        height, width = self.x.shape[2:]
+        side = max(self.knobs.side(number, height * width), 3)
+        side = min(side + (side % 2 == 0), height, width)
+        first = windows(*self.corners(draw[:, :2], side), side, self.x)
+        second = windows(*self.corners(draw[:, 2:4], side), side, self.x)
+        delta = (self.point - self.x).flatten(2)
+        moved = self._moved(delta, first, second, self._fresh(draw[:, 4:], side))
+        point = self._inside(moved.view_as(self.x))
+        better = self.judge(point)
+        self.point = torch.where(wide(better, point), point, self.point)
+
+    def _fresh(self, draw: Tensor, side: int) -> Tensor:
+        """A smooth patch, upright or turned, of one sign a channel, (n, channels, side * side)."""
+        upright = pattern(side).to(self.x)
+        turned = torch.where(wide(draw[:, 0] < 0.5, upright[None]), upright, upright.T)
+        signs = torch.where(draw[:, 1:] < 0.5, -1.0, 1.0)
+        return signs[:, :, None] * turned.flatten(1)[:, None]
+
+    def _moved(self, delta: Tensor, first: Tensor, second: Tensor, fresh: Tensor) -> Tensor:
+        """`delta` with the budget of both windows, and what was unused, in the first (algorithm 3)."""
+        old = delta.gather(2, first)
+        rest = delta.scatter(2, second, 0.0).scatter_(2, first, 0.0)
+        fresh = fresh + old / self._size(old).clamp_min(1e-12)
+        channels = delta.shape[1]
+        power = 2 if self.threat.norm is Norm.l2 else 1
+        both = (self._size(delta) ** power - self._size(rest) ** power).clamp_min(0)
+        whole = size_of(delta.flatten(1), self.threat.norm)[:, None, None]
+        unused = (self.threat.radius**power - whole**power).clamp_min(0) / channels
+        budget = (both + unused) ** (1 / power)
+        return rest.scatter_(2, first, fresh / self._size(fresh).clamp_min(1e-12) * budget)
+
+    def _size(self, delta: Tensor) -> Tensor:
+        """The size of each channel, (n, channels, 1)."""
+        return torch.linalg.vector_norm(delta, ord=2 if self.threat.norm is Norm.l2 else 1, dim=2, keepdim=True)
+
+    def _inside(self, delta: Tensor) -> Tensor:
+        """The point at `delta` from the clean image: l2 scaled to eps and cut by the box, l1 projected onto both."""
+        if self.threat.norm is Norm.l1:
+            return self.threat.project(self.x + delta, self.x)
+        size = wide(size_of(delta.flatten(1), Norm.l2), delta).clamp_min(1e-12)
+        return (self.x + delta / size * self.threat.radius).clamp(self.threat.low, self.threat.high)

@@ -1,0 +1,50 @@
+"""The model as the judge runs it: float32, eval mode, always the same number of images at once.
+
+What a network answers can move in the last bit with the size of the batch, and a sample on the edge with it
+(RobustBench issue 7, auto-attack issue 74). One size, recorded with the result, leaves no room for that.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from harden.attacks import Model, frozen
+from harden.errors import WeightsError
+from harden.evaluation.judge import exact
+
+
+def at_batch(model: Model, size: int) -> Callable[[Tensor], Tensor]:
+    """`model` run on exactly `size` images at once, however many are asked about; logits (n, classes) float32.
+
+    The last batch is filled up with copies of its first image. Raises WeightsError where logits are not finite.
+    """
+
+    def logits(x: Tensor) -> Tensor:
+        with exact(), frozen(model), torch.no_grad():
+            parts = [model(_filled(part, size))[: len(part)].float() for part in torch.split(x, size)]
+        out = torch.cat(parts)
+        if not torch.isfinite(out).all():
+            raise WeightsError("the model's logits are not finite", "the weights hold NaN or overflow on this data")
+        return out
+
+    return logits
+
+
+def refuse_probabilities(logits: Tensor) -> None:
+    """Raises WeightsError where every row of `logits`, (n, classes), is a probability distribution.
+
+    An attack that takes a softmax of them once more sees gradients that have all but vanished.
+    """
+    sums = logits.double().sum(dim=1)
+    logs = logits.double().exp().sum(dim=1)
+    for kind, total, lowest in (("probabilities", sums, 0.0), ("log-probabilities", logs, -math.inf)):
+        if logits.shape[1] > 1 and bool((logits >= lowest).all()) and bool(((total - 1).abs() < 1e-4).all()):
+            raise WeightsError(
+                f"the model returns {kind}, wanted logits", "leave the softmax out of the network: attacks need logits"
+            )
+
+
+def _filled(x: Tensor, size: int) -> Tensor:
+    return x if len(x) == size else torch.cat([x, x[:1].expand(size - len(x), *x.shape[1:])])

@@ -1,0 +1,55 @@
+"""The smallest perturbation found for each sample: one run, from which the accuracy at any radius follows."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from harden.attacks import Counted, MinimumNorm, Model, frozen
+from harden.data import Split
+from harden.errors import Interrupted
+from harden.evaluation.inference import at_batch
+from harden.evaluation.journal import Journal, Part
+from harden.evaluation.judge import exact
+from harden.seeds import Stream
+from harden.threat import ThreatModel
+
+KEY = "curve"
+
+
+def nearest(
+    model: Model,
+    split: Split,
+    ids: Tensor,
+    attack: MinimumNorm,
+    threat: ThreatModel,
+    *,
+    rng: Stream,
+    batch_size: int,
+    journal: Journal,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Part]:
+    """What `attack` found for the samples `ids`, which should be right when clean, batch after batch.
+
+    The threat gives norm and box; its eps plays no part. Judged as every attack is; broken means that a
+    misclassified image was found at all. Raises Interrupted when `stop` says so.
+    """
+    logits = at_batch(model, batch_size)
+
+    def search(few: Tensor) -> Part:
+        batch, meter, began = split.batch(few), Counted(model), time.monotonic()
+        with exact(), frozen(meter):
+            found = attack.closest(meter, batch.x, batch.y, threat, rng=rng.child(KEY).at(batch.index))
+        found = torch.where(torch.isfinite(found), found, batch.x).clamp(threat.low, threat.high)
+        broken = logits(found).argmax(dim=1) != batch.y
+        distance = torch.where(broken, threat.distance(found, batch.x), torch.nan)
+        passes = meter.forwards, meter.backwards
+        seconds = round(time.monotonic() - began, 3)
+        return Part(few.cpu(), broken.cpu(), distance.cpu(), found[broken].cpu(), *passes, 0.0, seconds)
+
+    for number, few in enumerate(torch.split(ids, batch_size)):
+        if len(few):
+            yield journal.part(KEY, number, lambda few=few: search(few))  # type: ignore[misc]
+        if stop():
+            raise Interrupted("stopped on request")

@@ -1,0 +1,96 @@
+"""An evaluation computed again from its archived images."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harden.attacks import Model
+from harden.data import Split
+from harden.evaluation.campaign import Findings, Tried
+from harden.evaluation.inference import at_batch
+from harden.evaluation.intervals import wilson
+from harden.threat import ThreatModel
+
+TIMED = frozenset({"seconds", "forward", "backward"})
+"""What was counted while the attacks ran and cannot be counted again."""
+
+SLACK = 1e-6
+"""By what share of eps an image may lie outside the ball: a few roundings of float32."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number: what the evaluation says, what was found, whether the two agree."""
+
+    name: str
+    said: Any
+    found: Any
+
+    @property
+    def holds(self) -> bool:
+        """Whether both are equal, numbers to 1e-9."""
+        if isinstance(self.said, float | int) and isinstance(self.found, float | int):
+            return abs(self.said - self.found) <= 1e-9
+        return bool(self.said == self.found)
+
+
+def rejudged(model: Model, split: Split, findings: Findings, threat: ThreatModel, *, batch_size: int) -> Findings:
+    """The findings as the model's answers of today make them.
+
+    A sample counts as broken where its image lies in ball and box and is misclassified now.
+    """
+    logits = at_batch(model, batch_size)
+    predicted = torch.cat([logits(split.batch(few).x).argmax(1).cpu() for few in torch.split(findings.ids, batch_size)])
+    y = torch.cat([split.batch(few).y.cpu() for few in torch.split(findings.ids, batch_size)])
+    robust, tried = predicted == y, []
+    for one in findings.tried:
+        part = replace(one.part, broken=one.part.broken.clone(), distance=one.part.distance.clone())
+        part.broken[one.part.broken.clone()], part.distance[one.part.broken.clone()] = _again(
+            logits, split, one, threat, batch_size
+        )
+        robust &= ~torch.isin(findings.ids, part.ids[part.broken])
+        tried.append(replace(one, part=part, after=wilson(int(robust.sum()), len(robust))))
+    return replace(findings, y=y, predicted=predicted, tried=tuple(tried))
+
+
+def compared(said: Any, found: Any, name: str = "") -> Iterator[Check]:
+    """A check for every number and name in `found`, under its dotted path; what was only timed is left out."""
+    if isinstance(found, Mapping):
+        for key in found.keys() - TIMED if name.startswith(("attacks", "worst_case")) else found.keys():
+            below = said.get(key) if isinstance(said, Mapping) else None
+            yield from compared(below, found[key], f"{name}.{key}" if name else str(key))
+    elif isinstance(found, list):
+        same = isinstance(said, list) and len(said) == len(found)
+        yield Check(f"{name}.count", len(said) if isinstance(said, list) else None, len(found))
+        for i, one in enumerate(found):
+            yield from compared(said[i] if same else None, one, f"{name}.{_called(one, i)}")
+    else:
+        yield Check(name, said, found)
+
+
+def _again(logits: Any, split: Split, one: Tried, threat: ThreatModel, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Whether each archived image of an attack still breaks the model, and how far from the clean one it lies."""
+    broken, distances = [torch.empty(0, dtype=torch.bool)], [torch.empty(0, dtype=torch.float64)]
+    ids = one.part.ids[one.part.broken]
+    for few, x_adv in zip(torch.split(ids, batch_size), torch.split(one.part.x_adv, batch_size), strict=True):
+        if len(few):
+            batch = split.batch(few)
+            x = x_adv.to(batch.x)
+            distance = threat.distance(x, batch.x)
+            inside = (distance <= threat.radius * (1 + SLACK) + 1e-7) & _in_box(x, threat)
+            broken.append((inside & (logits(x).argmax(dim=1) != batch.y)).cpu())
+            distances.append(distance.cpu())
+    flags, distance = torch.cat(broken), torch.cat(distances)
+    return flags, torch.where(flags, distance, torch.nan)
+
+
+def _in_box(x: Tensor, threat: ThreatModel) -> Tensor:
+    pixels = x.flatten(1)
+    return (pixels >= threat.low).all(dim=1) & (pixels <= threat.high).all(dim=1)
+
+
+def _called(one: Any, number: int) -> str:
+    return str(one["name"]) if isinstance(one, Mapping) and "name" in one else str(number)

@@ -1,0 +1,192 @@
+"""An evaluation, as the door runs it: weights, data, folder, campaign, what stands beside it, evidence, ledger."""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harden.attacks import Art, Attack
+from harden.console import watching
+from harden.environment import environment
+from harden.errors import ConfigError, Interrupted
+from harden.evaluation import evidence, figures
+from harden.evaluation import folder as place
+from harden.evaluation.campaign import Campaign, Findings
+from harden.evaluation.journal import Journal
+from harden.evaluation.recheck import rechecks
+from harden.evaluation.request import EvaluateRequest
+from harden.evaluation.suite import SUITES, Suite, measuring, named, suite_of
+from harden.files import alone, canonical_json, sha256_of, write_json
+from harden.loading import opened
+from harden.schema import GROUPS
+from harden.seeds import stream
+from harden.spelling import spell
+from harden.threat import ThreatModel
+from harden.training.results import threat_of
+
+logger = logging.getLogger(__name__)
+
+
+class Examination:
+    """A request whose weights, data, threat and suite have been found to fit each other."""
+
+    def __init__(self, request: EvaluateRequest) -> None:
+        self.request = request
+        self.subject = opened(
+            str(request.weights),
+            device=request.device,
+            batch_size=request.batch_size,
+            data=request.data,
+            custom=request.model,
+        )
+        self.threat: ThreatModel = request.threat or threat_of(self.subject.card)
+        suite = chosen_suite(request, self.threat)
+        self.suite = suite.averaged(request.eot) if request.eot > 1 else suite
+        n = len(self.subject.data.test)
+        self.index = torch.arange(min(request.images or n, n), device=self.subject.device)
+        self.columns: dict[str, Tensor] = {}
+        self.images: dict[str, Tensor] = {}
+
+    @property
+    def label(self) -> str:
+        """What tables call the suite."""
+        data = self.subject.data
+        return self.suite.label(classes=len(data.classes), images=len(self.index), whole=len(data.test))
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """All that determines the result: two evaluations by one plan give the same flags."""
+        subject, request = self.subject, self.request
+        wish = {key: value for key, value in spell(request).items() if key in PLANNED}
+        return {
+            **wish,
+            "weights": subject.sha256,
+            "data": subject.data.digest,
+            "threat": spell(self.threat),
+            "suite": {key: spell(attack) for key, attack in self.suite.attacks.items()},
+            "images": len(self.index),
+            "against": request.against and sha256_of(Path(request.against)),
+            "device": subject.device.type,
+            "versions": versions(),
+        }
+
+    def run(self, stop: Callable[[], bool]) -> tuple[dict[str, Any], Path]:
+        """Runs it; `evaluation.json` as a mapping, and its folder.
+
+        Raises Interrupted, with the way to go on, when `stop` said so.
+        """
+        request = self.request
+        folder = place.begun(
+            self.subject.path, self.suite.name, self.plan, output=request.output, overwrite=request.overwrite
+        )
+        with alone(folder):
+            journal = Journal(folder, self.digest)
+            try:
+                with watching() as watch:
+                    told = self._examined(journal, stop, watch)
+            except (Interrupted, KeyboardInterrupt) as error:
+                raise Interrupted(
+                    f"stopped; what was found is kept in {folder}", "the same command goes on where it stopped"
+                ) from error
+            told["digests"] = evidence.write(folder, self.findings, self.columns, self.images)
+            told["weights"]["file"] = os.path.relpath(self.subject.path, folder)
+            write_json(folder / evidence.EVALUATION, told)
+            place.settle(folder)
+        return told, folder
+
+    @property
+    def digest(self) -> str:
+        """The plan's digest."""
+        import hashlib
+
+        return hashlib.sha256(canonical_json(self.plan)).hexdigest()
+
+    def _examined(self, journal: Journal, stop: Callable[[], bool], watch: Callable[[Any], None]) -> dict[str, Any]:
+        subject, request = self.subject, self.request
+        campaign = Campaign(
+            subject.model,
+            subject.test,
+            self.index,
+            self.suite,
+            self.threat,
+            rng=stream(request.seed, "judge"),
+            batch_size=request.batch_size,
+            cascade=request.cascade,
+            journal=journal,
+            stop=stop,
+        )
+        for news in campaign:
+            watch(news)
+        assert campaign.findings is not None
+        self.findings: Findings = campaign.findings
+        told = self._facts()
+        told["rechecks"] = [
+            {"name": one.name, "accuracy": asdict(one.accuracy), "flips": one.flips}
+            for one in rechecks(subject.model, subject.test, self.findings, batch_size=request.batch_size)
+        ]
+        return told | figures.with_columns(self.findings, self.columns, told)
+
+    def _facts(self) -> dict[str, Any]:
+        subject, request = self.subject, self.request
+        return {
+            "format": evidence.FORMAT,
+            "suite": {
+                "name": self.suite.name,
+                "label": self.label,
+                "attacks": list(self.suite.attacks),
+                "knobs": {key: spell(attack) for key, attack in self.suite.attacks.items()},
+                "cascade": request.cascade,
+            },
+            "weights": {"file": subject.path.name, "sha256": subject.sha256, "model": subject.card.model},
+            "data": {
+                "name": subject.data.name,
+                "digest": subject.data.digest,
+                "part": "test",
+                "n": len(self.index),
+                "of": len(subject.data.test),
+            },
+            "threat": asdict(self.threat) | {"norm": self.threat.norm.value},
+            "seed": request.seed,
+            "batch_size": request.batch_size,
+            "device": subject.device.type,
+            "precision": "float32",
+            "versions": versions(),
+        }
+
+
+PLANNED = {"batch_size", "seed", "cascade", "sanity", "curve", "unseen", "certify", "smoothing", "transfer"}
+
+
+def chosen_suite(request: EvaluateRequest, threat: ThreatModel) -> Suite:
+    """The suite that was asked for: by name, by a list of attacks, or the one attack. Raises ConfigError."""
+    if isinstance(request.attack, Art):
+        request.attack.check()  # before a folder is made
+    if request.attack is not None:
+        return named({_key_of(request.attack): measuring(request.attack)})
+    if request.suite is None or isinstance(request.suite, str):
+        return suite_of(request.suite or "standard", threat.norm)
+    attacks = {}
+    for name in request.suite:
+        if name not in GROUPS["attack"]:
+            raise ConfigError(
+                f"suite names the attack '{name}'; there are: {', '.join(sorted(GROUPS['attack']))}",
+                f"or say a whole suite: {', '.join(SUITES)}",
+            )
+        attacks[name] = measuring(GROUPS["attack"][name]())
+    return named(attacks)
+
+
+def versions() -> dict[str, str]:
+    """What the numbers rest on: the code and the packages that compute."""
+    facts = environment()
+    return {name: facts[name] for name in ("harden", "python", "torch", "numpy", "numba") if name in facts}
+
+
+def _key_of(attack: Attack) -> str:
+    return next(name for name, kind in GROUPS["attack"].items() if type(attack) is kind)

@@ -1,0 +1,58 @@
+"""The evidence of an evaluation against the weights and the data of today."""
+
+from pathlib import Path
+from typing import Any
+
+from harden.errors import Untrusted
+from harden.evaluation import evidence, figures
+from harden.evaluation.recheck import rechecks
+from harden.evaluation.request import VerifyRequest
+from harden.evaluation.verify import Check, compared, rejudged
+from harden.loading import opened
+from harden.spelling import read
+from harden.threat import ThreatModel
+
+
+def reexamined(request: VerifyRequest) -> tuple[list[Check], dict[str, Any]]:
+    """A check for every number of the evaluation, and the evaluation.
+
+    Raises Untrusted where files are not those that the evaluation speaks of.
+    """
+    folder = Path(str(request.evidence))
+    told, columns, images = evidence.read(folder)
+    try:
+        return _checks(request, folder, told, columns, images), told
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise Untrusted(
+            f"{folder / evidence.EVALUATION}: does not fit its evidence: {error!r}", "evaluate again"
+        ) from error
+
+
+def _checks(
+    request: VerifyRequest, folder: Path, told: dict[str, Any], columns: dict[str, Any], images: dict[str, Any]
+) -> list[Check]:
+    weights = Path(request.weights) if request.weights else folder / told["weights"]["file"]
+    size = int(told["batch_size"])
+    subject = opened(weights, device=request.device, batch_size=size, data=request.data, custom=request.model)
+    for name, found, wanted in (
+        ("weights", subject.sha256, told["weights"]["sha256"]),
+        ("data", subject.data.digest, told["data"]["digest"]),
+    ):
+        if found != wanted:
+            raise Untrusted(
+                f"these are not the {name} that were evaluated: their digest is {found}, wanted {wanted}",
+                f"name the right {name}: {name}=...",
+            )
+    threat: ThreatModel = read({"is": "ThreatModel", **told["threat"]}, {"ThreatModel": ThreatModel})
+    archived = evidence.findings_of(told, columns, images)
+    found = rejudged(subject.model, subject.test, archived, threat, batch_size=size)
+    again = figures.with_columns(found, columns, told)
+    again["rechecks"] = [
+        {"name": one.name, "accuracy": vars(one.accuracy), "flips": one.flips}
+        for one in rechecks(subject.model, subject.test, found, batch_size=size)
+    ]
+    flags = {name: columns[name].tolist() for name in ("clean", "robust", "y", "predicted")}
+    now = {name: getattr(found, name).tolist() for name in flags}
+    checks = list(compared(told, again))
+    checks += [Check(f"per_sample.{name}", flags[name], now[name]) for name in flags]
+    return checks

@@ -1,0 +1,97 @@
+"""What an evaluation came to, printed on stdout."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from harden.evaluation import evidence
+from harden.evaluation.verify import Check
+
+SHOWN = 12
+"""How many numbers that do not hold are printed one by one."""
+
+
+def evaluation_table(told: Mapping[str, Any], folder: Path) -> None:
+    """Prints `evaluation.json`: the attacks, the worst case, what stands beside it, where the evidence lies."""
+    out = _console()
+    threat, suite = told["threat"], told["suite"]
+    title = f"{told['data']['name']}, {threat['norm']} eps {threat['eps']}, {suite['label']}"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for name in ("attack", "attacked", "broke", "accuracy after it", "forward", "backward", "seconds"):
+        table.add_column(name, justify="left" if name == "attack" else "right")
+    table.add_row("none (clean)", "", "", percent(told["clean"]), "", "", "")
+    for one in told["attacks"]:
+        table.add_row(one["label"], str(one["attacked"]), str(one["broken"]), percent(one["accuracy"]), *_cost(one))
+    worst = told["worst_case"]
+    table.add_row("worst case", "", "", percent(worst["accuracy"]), *_cost(worst), style="bold")
+    out.print(table)
+    out.print(f"accuracy on {told['clean']['n']} test images, with 95 % Wilson intervals; the worst case is an upper")
+    out.print("bound: a stronger attack may find more")
+    for line in _beside(told):
+        out.print(line)
+    out.print(f"evidence  {folder}")
+    out.print(f"report    {folder / evidence.REPORT}")
+    out.print(f"next      python -m harden.evaluate action=verify evidence={folder}")
+
+
+def verification_table(checks: Sequence[Check], told: Mapping[str, Any]) -> None:
+    """Prints which numbers hold, and those that do not one by one."""
+    out = _console()
+    wrong = [check for check in checks if not check.holds]
+    for check in wrong[:SHOWN]:
+        said, found = (_short(value) for value in (check.said, check.found))
+        out.print(f"does not hold: {check.name}: the evaluation says {said}, found {found}")
+    if len(wrong) > SHOWN:
+        out.print(f"and {len(wrong) - SHOWN} more")
+    out.print(f"{len(checks) - len(wrong)} of {len(checks)} numbers hold; {_worst(told)}")
+    out.print("computed again from the images and flags of the evidence; times, passes and the sanity battery are not")
+
+
+def percent(accuracy: Mapping[str, float]) -> str:
+    """An accuracy and its interval in per cent."""
+    return f"{accuracy['value']:.1%}  [{accuracy['low']:.1%}, {accuracy['high']:.1%}]"
+
+
+def _beside(told: Mapping[str, Any]) -> Iterator[str]:
+    for one in told.get("rechecks", ()):
+        if one["flips"]:
+            yield f"recheck   {one['name']}: {one['flips']} samples come out otherwise, {percent(one['accuracy'])}"
+    for row in told.get("sanity", ()):
+        if row["verdict"] in ("failed", "warned"):
+            yield f"sanity    {row['number']} {row['name']} {row['verdict']}: {row['figure']}; {row['reason']}"
+    if told.get("sanity"):
+        verdicts = [row["verdict"] for row in told["sanity"]]
+        mark = "" if told["reliable"] else ": the accuracy above is UNRELIABLE"
+        yield f"sanity    {verdicts.count('passed')} of {len(verdicts)} checks passed{mark}"
+    if "certified" in told:
+        bound = told["certified"]
+        yield f"bounds    certified {percent(bound['accuracy'])} ({bound['method']}), attacked {_worst(told)}"
+    if "smoothed" in told:
+        for point in told["smoothed"]["points"]:
+            yield f"smoothed  certified within l2 {point['radius']:g}: {percent(point['accuracy'])}"
+    for one in told.get("unseen", ()):
+        yield f"unseen    {one['name']}: {percent(one['accuracy'])}"
+    if "against" in told:
+        other = told["against"]
+        yield f"against   {other['file']}: {percent(other['worst_case'])}, McNemar p {other['p']:.3g}"
+
+
+def _worst(told: Mapping[str, Any]) -> str:
+    return f"worst case {percent(told['worst_case']['accuracy'])}"
+
+
+def _cost(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    return f"{one['forward']:,}", f"{one['backward']:,}", f"{one['seconds']:.1f}"
+
+
+def _short(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True, highlight=False, markup=False)
