@@ -122,8 +122,7 @@ def _is_attack(kind: Any) -> bool:
 
 def _evasion() -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             import art.attacks.evasion
     except ImportError as error:
         raise MissingExtra(

@@ -1,0 +1,71 @@
+"""Checks over the radius: none, all of the box, and in between."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+
+from harden.evaluation.sanity.rows import Row, Subject, counted, row
+from harden.threat import Norm, ThreatModel
+
+
+def nothing_at_zero(subject: Subject) -> Row:
+    """1: at eps 0 every sample comes out as when clean."""
+    still = subject.standing(subject.pgd, replace(subject.threat, eps="0"))
+    differ = still != subject.clean
+    reason = "an attack that may change nothing must change nothing"
+    return row(1, "eps 0", not bool(differ.any()), f"{counted(differ)} differ", reason)
+
+
+def nothing_stands_without_limit(subject: Subject) -> Row:
+    """2: once the whole box is allowed, at most 1 % withstand."""
+    still = subject.standing(subject.attack or subject.pgd, whole_box(subject))
+    good = int(still.sum()) <= max(int(0.01 * len(still)), 1)
+    reason = "an attack that may draw any image must succeed; else gradients are masked or eps is not what it says"
+    return row(2, "unlimited eps", good, f"{counted(still)} withstand", reason)
+
+
+def falls_with_eps(subject: Subject) -> Row:
+    """3: over five radii, attacked afresh each time, accuracy never rises by more than half a point."""
+    counts = [int(subject.standing(subject.pgd, one).sum()) for one in _radii(subject)]
+    rise = max([later - earlier for earlier, later in pairwise(counts)], default=0)
+    figure = f"{', '.join(map(str, counts))} of {len(subject.ids)} withstand"
+    return row(3, "more eps", rise <= subject.allowed(0.5), figure, "a larger ball holds the smaller one's images too")
+
+
+def more_effort_gains_little(subject: Subject) -> Row:
+    """4: twice the steps, or five starts, break at most half a point more (MNIST: one point)."""
+    strong = subject.strong
+    base = int(subject.standing(strong, subject.threat).sum())
+    longer = int(subject.standing(replace(strong, steps=2 * strong.steps), subject.threat).sum())
+    often = int(subject.standing(replace(strong, restarts=5), subject.threat).sum())
+    gain = base - min(longer, often)
+    figure = f"{strong.label} leaves {base}, twice the steps {longer}, 5 starts {often}"
+    return row(4, "more effort", gain <= subject.allowed(1.0), figure, "an attack that more effort helps was not done")
+
+
+def keeps_the_budget(subject: Subject) -> Row:
+    """12: no candidate lies outside ball or box, and for linf the largest reaches the ball's edge."""
+    threat, x = subject.threat, subject.x
+    x_adv = subject.candidates(subject.attack or subject.pgd, threat)
+    largest = threat.distance(x_adv, x).max().item()
+    outside = bool((x_adv < threat.low).any() or (x_adv > threat.high).any()) or not bool(torch.isfinite(x_adv).all())
+    slack = threat.radius * 1e-5 + 1e-7
+    used = threat.norm is not Norm.linf or largest >= 0.99 * threat.radius
+    good = largest <= threat.radius + slack and used and not outside
+    figure = f"largest distance {largest:.5g}, eps {threat.radius:.5g}" + ", outside the box" * outside
+    return row(12, "budget", good, figure, "an attack must use the budget that its table names, no more and no less")
+
+
+def whole_box(subject: Subject) -> ThreatModel:
+    """The threat whose ball around any image holds the box."""
+    threat, pixels = subject.threat, subject.x[0].numel()
+    side = threat.high - threat.low
+    radius = {Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm]
+    return replace(threat, eps=repr(float(radius)))
+
+
+def _radii(subject: Subject) -> list[ThreatModel]:
+    most = whole_box(subject).radius
+    shares = (0.25, 0.5, 1.0, 1.5, 2.0)
+    return [replace(subject.threat, eps=repr(min(share * subject.threat.radius, most))) for share in shares]
