@@ -155,8 +155,9 @@ def result_table(summary: Mapping[str, Any], folder: Path, ledger: Ledger) -> No
     after = [summary["clean_accuracy"], summary["robust_accuracy"]]
     if before[0]:
         table.add_row(f"before ({summary['baseline']})", *map(_percent, before))
-    if summary["training_attack"]:
-        table.add_row(f"after ({summary['objective']}, {summary['training_attack']})", *map(_percent, after))
+    if summary["hardens"]:
+        means = filter(None, (summary["objective"], summary["training_attack"]))
+        table.add_row(f"after ({', '.join(means)})", *map(_percent, after))
         if before[0]:
             table.add_row("change", *map(_change, before, after), style="bold")
     out.print(table)

@@ -31,7 +31,7 @@ def _curves(job: Job, hardened: Measured, path: Path) -> None:
 
 def _examples(job: Job, hardened: Measured, path: Path) -> None:
     """The first test images that the attacked model gets right when clean, attacked; and what each model says."""
-    models = {"hardened": hardened} if job.recipe.attack else {}
+    models = {"hardened": hardened} if job.recipe.objective.hardens else {}
     models = ({"ordinary": job.ordinary} if job.ordinary else {}) | models
     name, victim = next(iter(models.items()))
     ids = job.test_ids[victim.outcome.clean.to(job.device)][:EXAMPLES]

@@ -24,6 +24,7 @@ from harden.attacks import (
     Fgsm,
     Fmn,
     MiFgsm,
+    NFgsm,
     Pgd,
     Square,
     TiFgsm,
@@ -35,6 +36,7 @@ from harden.ledger import Tracking
 from harden.models import CHOICES
 from harden.spelling import read
 from harden.threat import ThreatModel
+from harden.training.certified import CrownIbp, Ibp, Smooth
 from harden.training.device import Compute
 from harden.training.objectives import Clean, Madry, Trades
 from harden.training.optimisers import AdamW, Sgd
@@ -70,6 +72,7 @@ ATTACKS = {
     "di_fgsm": DiFgsm,
     "ti_fgsm": TiFgsm,
     "art": Art,
+    "n_fgsm": NFgsm,
 }
 
 GROUPS: dict[str, dict[str, type]] = {
@@ -77,7 +80,14 @@ GROUPS: dict[str, dict[str, type]] = {
     "threat": dict.fromkeys(("linf", "l2", "l1"), ThreatModel),
     "model": dict(CHOICES),
     "data": DATA,
-    "objective": {"clean": Clean, "madry": Madry, "trades": Trades},
+    "objective": {
+        "clean": Clean,
+        "madry": Madry,
+        "trades": Trades,
+        "ibp": Ibp,
+        "crown_ibp": CrownIbp,
+        "smooth": Smooth,
+    },
     "optim": {"adamw": AdamW, "sgd": Sgd},
     "schedule": dict.fromkeys(DATA, Schedule),
 }

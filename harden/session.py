@@ -26,7 +26,7 @@ class Session:
     """A request whose data, device, network and initial weights have been found to fit each other."""
 
     def __init__(self, request: TrainRequest) -> None:
-        if request.attack is None:
+        if not request.objective.hardens:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
         with downloads() as progress:
             self.data = load(request.data, progress=progress)

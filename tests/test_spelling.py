@@ -9,6 +9,7 @@ import yaml
 from harden.attacks import Keep, Loss, Pgd, Target
 from harden.data import Custom, DataChoice
 from harden.errors import ConfigError
+from harden.ledger import Tracking
 from harden.models import CustomModel
 from harden.schema import GROUPS, KNOWN
 from harden.spelling import read, spell

@@ -15,6 +15,7 @@ from harden.attacks.fgsm import Fgsm
 from harden.attacks.fmn import Fmn
 from harden.attacks.losses import Loss
 from harden.attacks.momentum import DiFgsm, MiFgsm, TiFgsm
+from harden.attacks.n_fgsm import NFgsm
 from harden.attacks.pgd import Keep, Pgd, Target
 from harden.attacks.square import Square
 
@@ -37,6 +38,7 @@ __all__ = [
     "MiFgsm",
     "MinimumNorm",
     "Model",
+    "NFgsm",
     "Pgd",
     "Square",
     "Target",

@@ -70,12 +70,13 @@ class Job:
         self.device = compute.where()
         self.hardened: Measured | None = None
         self.ordinary: Measured | None = None
-        fresh_model(recipe, data)  # a network or weights that do not fit are told before anything is written
+        # a network, weights or an objective that do not fit are told before anything is written
+        recipe.objective.check(fresh_model(recipe, data), recipe.threat)
 
     def run(self, folder: Path | None = None) -> Iterator[News]:
         """Runs the job, with checkpoints below `folder`; raises what `Training` raises."""
         self.folder = folder
-        if self.recipe.attack is None:
+        if not self.recipe.objective.hardens:
             self.hardened = self.ordinary = yield from self._train("ordinary", self.recipe)
             return
         if self.baseline and self.recipe.init:

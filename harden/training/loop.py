@@ -114,7 +114,7 @@ class Training:
     def _step(self) -> None:
         state, schedule, learner = self.state, self.recipe.schedule, self.learner
         batch, rng = self.batches.at(state.step)
-        threat = self.recipe.threat.scaled(schedule.eps_share(state.step, self.steps))
+        threat = self.recipe.threat.scaled(schedule.eps_share(state.step, self.steps, self.recipe.objective.own_ramp))
         learner.model.train()
         with autocast(self.device, self.bf16):
             loss = self.recipe.objective(learner.model, batch, state.attack, threat, rng=rng.child("attack"))
@@ -204,7 +204,7 @@ class Training:
         for suffix, model in self.learner.candidates.items():
             clean, robust = self._accuracy(model, self.recipe.judge.validation_attack, self.val_ids)
             figures |= {f"val_clean{suffix}": clean, f"val_robust{suffix}": robust}
-            score = (clean, robust) if self.recipe.attack is None else (robust, clean)
+            score = (robust, clean) if self.recipe.objective.hardens else (clean, robust)
             if score >= self.state.best:
                 self.state.best = score
                 self.state.chosen = f"{'averaged' if suffix else 'raw'}, step {self.state.step}"

@@ -5,7 +5,7 @@ It returns the loss to differentiate and, as tensors that wait on no device, how
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,14 @@ class Loss(NamedTuple):
 class Objective(ABC):
     """A training loss over clean or adversarial samples."""
 
+    hardens: ClassVar[bool] = True
+    """Whether it makes a model withstand something; ordinary training does not."""
+
+    @property
+    def own_ramp(self) -> float | None:
+        """The share of the steps in which eps grows, where this objective needs another than the schedule's."""
+        return None
+
     @property
     @abstractmethod
     def looks(self) -> tuple[bool, bool]:
@@ -42,6 +50,9 @@ class Objective(ABC):
         self, model: nn.Module, batch: Batch, attack: Attack | None, threat: ThreatModel, *, rng: Stream
     ) -> Loss:
         """The loss on `batch`. `rng` holds the batch's sample ids; the model is in train mode."""
+
+    def check(self, model: nn.Module, threat: ThreatModel) -> None:
+        """Raises ConfigError where this objective cannot train `model` against `threat`."""
 
     def accept(self, attack: Attack | None) -> None:
         """Nothing if this objective can use `attack`; ConfigError otherwise."""
@@ -55,6 +66,8 @@ class Objective(ABC):
 @dataclass(frozen=True)
 class Clean(Objective):
     """Cross-entropy on clean images: ordinary training."""
+
+    hardens: ClassVar[bool] = False
 
     label_smoothing: float = 0.0
 

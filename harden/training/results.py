@@ -40,7 +40,7 @@ def card_of(recipe: Recipe, data: DataSet, *, role: str) -> Card:
 def write(job: Job, folder: Path, *, run_id: str) -> dict[str, Any]:
     """Weights and, last of all, `summary.json`, which says that the run is finished; returns the summary."""
     hardened, ordinary = _both(job)
-    digest = _save(job, hardened, folder / place.WEIGHTS, "hardened" if job.recipe.attack else "ordinary")
+    digest = _save(job, hardened, folder / place.WEIGHTS, "hardened" if job.recipe.objective.hardens else "ordinary")
     if ordinary is not None and ordinary is not hardened:
         _save(job, ordinary, folder / place.ORDINARY, "ordinary")
     summary = summary_of(job) | {"run_id": run_id, "weights_sha256": digest}
@@ -62,6 +62,7 @@ def summary_of(job: Job) -> dict[str, Any]:
         "baseline": ("as given" if recipe.init else "ordinary") if ordinary else None,
         "attack": recipe.judge.attack.label,
         "training_attack": attack.label if attack else None,
+        "hardens": recipe.objective.hardens,
         "objective": type(recipe.objective).__name__.lower(),
         "threat": asdict(recipe.threat) | {"norm": recipe.threat.norm.value},
         "data": {"name": job.data.name, "sha256": job.data.digest},

@@ -47,9 +47,10 @@ class Schedule:
         start = self.warmup if self.shape is Shape.one_cycle else 0.0
         return 0.5 * (1 + math.cos(math.pi * (done - start) / (1 - start)))
 
-    def eps_share(self, step: int, steps: int) -> float:
-        """The radius trained against at `step`, as a share of the threat's."""
-        return 1.0 if self.ramp == 0 else min(1.0, (step + 1) / (self.ramp * steps))
+    def eps_share(self, step: int, steps: int, ramp: float | None = None) -> float:
+        """The radius trained against at `step`, as a share of the threat's; `ramp`: in the place of the schedule's."""
+        ramp = self.ramp if ramp is None else ramp
+        return 1.0 if ramp == 0 else min(1.0, (step + 1) / (ramp * steps))
 
     def decay(self, step: int) -> float:
         """The averaging decay at `step`: small at first, so that the start is soon forgotten."""

@@ -66,7 +66,7 @@ def test_a_model_that_answers_at_random_is_noticed(
             return out
 
     with torch.random.fork_rng():
-        assert 9 in {number for number in failed(subject_of(Noisy()))}
+        assert 9 in set(failed(subject_of(Noisy())))
 
 
 def test_a_forward_pass_that_optimises_is_noticed(
