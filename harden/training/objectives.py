@@ -51,7 +51,7 @@ class Objective(ABC):
     ) -> Loss:
         """The loss on `batch`. `rng` holds the batch's sample ids; the model is in train mode."""
 
-    def check(self, model: nn.Module, threat: ThreatModel) -> None:
+    def check(self, model: nn.Module, threat: ThreatModel) -> None:  # noqa: B027  most can train anything
         """Raises ConfigError where this objective cannot train `model` against `threat`."""
 
     def accept(self, attack: Attack | None) -> None:

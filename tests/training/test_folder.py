@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harden.errors import ConfigError, HardenError
+from harden.files import alone
 from harden.training import folder as place
 
 SECOND = """

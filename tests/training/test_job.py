@@ -9,7 +9,7 @@ import torch
 
 from harden.data import DataSet
 from harden.errors import HardenError, Interrupted
-from harden.evaluation import judge
+from harden.evaluation import Begin, Judged, judge
 from harden.models import Mlp, load
 from harden.seeds import stream
 from harden.training import Compute, EpochStats, Event, Job, Judging, Recipe, Training, results

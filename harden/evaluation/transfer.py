@@ -1,0 +1,68 @@
+"""Do the adversarial images of one model fool another? A matrix over all pairs of models."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harden.attacks import Attack, Model
+from harden.data import Split
+from harden.evaluation.inference import at_batch
+from harden.evaluation.intervals import Accuracy, wilson
+from harden.evaluation.judge import exact
+from harden.evaluation.news import Judged
+from harden.seeds import Stream
+from harden.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """accuracy[i][j]: of model j on the images made against model i; on the diagonal each faces its own."""
+
+    models: tuple[str, ...]
+    attack: str
+    accuracy: tuple[tuple[Accuracy, ...], ...]
+
+    @property
+    def finding(self) -> tuple[str, ...]:
+        """The models that another's images fool more often than their own: their gradients lead astray."""
+        columns = list(zip(*self.accuracy, strict=True))
+        return tuple(
+            name for j, name in enumerate(self.models) if min(one.value for one in columns[j]) < columns[j][j].value
+        )
+
+
+class Matrix:
+    """Iterate over it; then `result` holds the matrix."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        split: Split,
+        index: Tensor,
+        attack: Attack,
+        threat: ThreatModel,
+        *,
+        rng: Stream,
+        batch_size: int = 250,
+    ) -> None:
+        self.models, self.split, self.index, self.attack, self.threat = models, split, index, attack, threat
+        self.rng, self.batch_size = rng, batch_size
+        self.result: Transfer | None = None
+
+    def __iter__(self) -> Iterator[Judged]:
+        right = torch.zeros(len(self.models), len(self.models), dtype=torch.int64)
+        logits = [at_batch(model, self.batch_size) for model in self.models.values()]
+        for i, model in enumerate(self.models.values()):
+            for few in torch.split(self.index, self.batch_size):
+                batch = self.split.batch(few)
+                with exact():
+                    x_adv = self.attack(model, batch.x, batch.y, self.threat, rng=self.rng.at(batch.index))
+                x_adv = self.threat.project(torch.where(torch.isfinite(x_adv), x_adv, batch.x), batch.x)
+                for j, answers in enumerate(logits):
+                    clean, attacked = (answers(x).argmax(dim=1) == batch.y for x in (batch.x, x_adv))
+                    right[i, j] += (clean & attacked).sum().cpu()
+                yield Judged(len(few))
+        rows = tuple(tuple(wilson(int(count), len(self.index)) for count in row) for row in right)
+        self.result = Transfer(tuple(self.models), self.attack.label, rows)
