@@ -23,7 +23,7 @@ def work(request: EvaluateRequest, _overrides: list[str]) -> int:
     examination = Examination(request)
     with door.stoppable() as stop:
         told, folder = examination.run(stop)
-    evaluation_table(told, folder)
+    evaluation_table(told, folder, examination.recorded)
     return 0 if told.get("reliable", True) else 3
 
 

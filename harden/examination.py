@@ -1,8 +1,9 @@
 """An evaluation, as the door runs it: weights, data, folder, campaign, what stands beside it, evidence, ledger."""
 
+import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -11,23 +12,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harden import stages
+from harden.archiving import archive
 from harden.attacks import Art, Attack
 from harden.console import watching
+from harden.data import shared_images
 from harden.environment import environment
 from harden.errors import ConfigError, Interrupted
 from harden.evaluation import evidence, figures
 from harden.evaluation import folder as place
 from harden.evaluation.campaign import Campaign, Findings
+from harden.evaluation.inference import at_batch
 from harden.evaluation.journal import Journal
-from harden.evaluation.recheck import rechecks
-from harden.evaluation.request import EvaluateRequest
+from harden.evaluation.recheck import attacked_as, rechecks
+from harden.evaluation.request import Certify, EvaluateRequest
+from harden.evaluation.sanity import Facts
 from harden.evaluation.suite import SUITES, Suite, measuring, named, suite_of
-from harden.files import alone, canonical_json, sha256_of, write_json
+from harden.files import alone, canonical_json, write_bytes, write_json
 from harden.loading import opened
+from harden.reporting import render
 from harden.schema import GROUPS
 from harden.seeds import stream
+from harden.showcase import easiest
 from harden.spelling import spell
+from harden.stages import Desk, digest_of
 from harden.threat import ThreatModel
+from harden.training import results
 from harden.training.results import threat_of
 
 logger = logging.getLogger(__name__)
@@ -71,7 +81,8 @@ class Examination:
             "threat": spell(self.threat),
             "suite": {key: spell(attack) for key, attack in self.suite.attacks.items()},
             "images": len(self.index),
-            "against": request.against and sha256_of(Path(request.against)),
+            "against": request.against and digest_of(request.against),
+            "transfer": [digest_of(path) for path in request.transfer],
             "device": subject.device.type,
             "versions": versions(),
         }
@@ -96,6 +107,14 @@ class Examination:
                 ) from error
             told["digests"] = evidence.write(folder, self.findings, self.columns, self.images)
             told["weights"]["file"] = os.path.relpath(self.subject.path, folder)
+            page = render(
+                told,
+                radius=self.threat.radius,
+                examples=easiest(self.findings, self.columns["attacked_as"], self.subject),
+                next_step="python -m harden.evaluate action=verify evidence=<this folder>",
+            )
+            write_bytes(folder / evidence.REPORT, page.encode())
+            self.recorded = archive(self.request, self.subject, told, folder)
             write_json(folder / evidence.EVALUATION, told)
             place.settle(folder)
         return told, folder
@@ -103,34 +122,74 @@ class Examination:
     @property
     def digest(self) -> str:
         """The plan's digest."""
-        import hashlib
-
         return hashlib.sha256(canonical_json(self.plan)).hexdigest()
 
     def _examined(self, journal: Journal, stop: Callable[[], bool], watch: Callable[[Any], None]) -> dict[str, Any]:
-        subject, request = self.subject, self.request
+        findings = self.findings = self._attacked(journal, stop, watch)
+        rng = stream(self.request.seed, "beside")
+        desk = Desk(self.request, self.subject, self.threat, self.index, self.suite, findings, journal, rng, stop)
+        told = self._facts() | {"reliable": True}
+        for stage in self._stages(desk):
+            for news in stage:
+                if isinstance(news, dict):
+                    told |= news
+                else:
+                    watch(news)
+                if stop():
+                    raise Interrupted("stopped on request")
+        logits = at_batch(self.subject.model, self.request.batch_size)
+        desk.columns["attacked_as"] = attacked_as(logits, self.subject.test, findings, self.request.batch_size)
+        self.columns, self.images = desk.columns, desk.images
+        told["rechecks"] = [
+            {"name": one.name, "accuracy": asdict(one.accuracy), "flips": one.flips}
+            for one in rechecks(self.subject.model, self.subject.test, findings, batch_size=self.request.batch_size)
+        ]
+        every = evidence.columns_of(findings) | desk.columns
+        return told | figures.with_columns(findings, every, told)
+
+    def _attacked(self, journal: Journal, stop: Callable[[], bool], watch: Callable[[Any], None]) -> Findings:
         campaign = Campaign(
-            subject.model,
-            subject.test,
+            self.subject.model,
+            self.subject.test,
             self.index,
             self.suite,
             self.threat,
-            rng=stream(request.seed, "judge"),
-            batch_size=request.batch_size,
-            cascade=request.cascade,
+            rng=stream(self.request.seed, "judge"),
+            batch_size=self.request.batch_size,
+            cascade=self.request.cascade,
             journal=journal,
             stop=stop,
         )
         for news in campaign:
             watch(news)
-        assert campaign.findings is not None
-        self.findings: Findings = campaign.findings
-        told = self._facts()
-        told["rechecks"] = [
-            {"name": one.name, "accuracy": asdict(one.accuracy), "flips": one.flips}
-            for one in rechecks(subject.model, subject.test, self.findings, batch_size=request.batch_size)
-        ]
-        return told | figures.with_columns(self.findings, self.columns, told)
+        if campaign.findings is None:
+            raise RuntimeError("the campaign ended without findings")
+        return campaign.findings
+
+    def _stages(self, desk: Desk) -> Iterator[Iterator[Any]]:
+        request = self.request
+        if request.wants("curve"):
+            yield stages.security_curve(desk)
+        if request.certify is not Certify.auto or request.wants("curve"):
+            yield stages.lower_bound(desk)
+        if request.wants("unseen"):
+            yield stages.unseen_threats(desk)
+        if request.against:
+            yield stages.compared(desk)
+        if request.transfer:
+            yield stages.transferred(desk)
+        if request.wants("sanity"):
+            yield stages.sanity_checks(desk, self._known())
+
+    def _known(self) -> Facts:
+        """What the record beside the weights and the data tell of how the model came about."""
+        record = results.record_of(self.subject.path, self.subject.sha256)
+        clean = record.get("clean_accuracy")
+        return Facts(
+            clean_accuracy=(clean["value"], clean["n"]) if clean and self.request.data is None else None,
+            selected_on="validation" if record.get("selected") else None,
+            overlap=shared_images(self.subject.data),
+        )
 
     def _facts(self) -> dict[str, Any]:
         subject, request = self.subject, self.request
@@ -149,6 +208,7 @@ class Examination:
                 "digest": subject.data.digest,
                 "part": "test",
                 "n": len(self.index),
+                "classes": list(subject.data.classes),
                 "of": len(subject.data.test),
             },
             "threat": asdict(self.threat) | {"norm": self.threat.norm.value},

@@ -5,9 +5,10 @@ from typing import Any
 
 from harden.errors import Untrusted
 from harden.evaluation import evidence, figures
-from harden.evaluation.recheck import rechecks
+from harden.evaluation.inference import at_batch
+from harden.evaluation.recheck import attacked_as, rechecks
 from harden.evaluation.request import VerifyRequest
-from harden.evaluation.verify import Check, compared, rejudged
+from harden.evaluation.verify import Check, compared, nearest_again, rejudged
 from harden.loading import opened
 from harden.spelling import read
 from harden.threat import ThreatModel
@@ -46,6 +47,10 @@ def _checks(
     threat: ThreatModel = read({"is": "ThreatModel", **told["threat"]}, {"ThreatModel": ThreatModel})
     archived = evidence.findings_of(told, columns, images)
     found = rejudged(subject.model, subject.test, archived, threat, batch_size=size)
+    logits = at_batch(subject.model, size)
+    columns = columns | {"attacked_as": attacked_as(logits, subject.test, found, size)}
+    if "curve" in told:
+        columns["curve.distance"] = nearest_again(subject.model, subject.test, columns, images, threat, size)
     again = figures.with_columns(found, columns, told)
     again["rechecks"] = [
         {"name": one.name, "accuracy": vars(one.accuracy), "flips": one.flips}

@@ -15,19 +15,20 @@ SHOWN = 12
 """How many numbers that do not hold are printed one by one."""
 
 
-def evaluation_table(told: Mapping[str, Any], folder: Path) -> None:
+def evaluation_table(told: Mapping[str, Any], folder: Path, recorded: str) -> None:
     """Prints `evaluation.json`: the attacks, the worst case, what stands beside it, where the evidence lies."""
     out = _console()
     threat, suite = told["threat"], told["suite"]
     title = f"{told['data']['name']}, {threat['norm']} eps {threat['eps']}, {suite['label']}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    for name in ("attack", "attacked", "broke", "accuracy after it", "forward", "backward", "seconds"):
-        table.add_column(name, justify="left" if name == "attack" else "right")
-    table.add_row("none (clean)", "", "", percent(told["clean"]), "", "", "")
+    table.add_column("attack")
+    for name in ("broke", "accuracy after it", "passes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row("none (clean)", "", percent(told["clean"]), "")
     for one in told["attacks"]:
-        table.add_row(one["label"], str(one["attacked"]), str(one["broken"]), percent(one["accuracy"]), *_cost(one))
+        table.add_row(one["label"], f"{one['broken']} of {one['attacked']}", percent(one["accuracy"]), _passes(one))
     worst = told["worst_case"]
-    table.add_row("worst case", "", "", percent(worst["accuracy"]), *_cost(worst), style="bold")
+    table.add_row("worst case", "", percent(worst["accuracy"]), _passes(worst), style="bold")
     out.print(table)
     out.print(f"accuracy on {told['clean']['n']} test images, with 95 % Wilson intervals; the worst case is an upper")
     out.print("bound: a stronger attack may find more")
@@ -35,6 +36,7 @@ def evaluation_table(told: Mapping[str, Any], folder: Path) -> None:
         out.print(line)
     out.print(f"evidence  {folder}")
     out.print(f"report    {folder / evidence.REPORT}")
+    out.print(f"run       {recorded}")
     out.print(f"next      python -m harden.evaluate action=verify evidence={folder}")
 
 
@@ -74,7 +76,7 @@ def _beside(told: Mapping[str, Any]) -> Iterator[str]:
         for point in told["smoothed"]["points"]:
             yield f"smoothed  certified within l2 {point['radius']:g}: {percent(point['accuracy'])}"
     for one in told.get("unseen", ()):
-        yield f"unseen    {one['name']}: {percent(one['accuracy'])}"
+        yield f"unseen    {one['label']}: {percent(one['accuracy'])}"
     if "against" in told:
         other = told["against"]
         yield f"against   {other['file']}: {percent(other['worst_case'])}, McNemar p {other['p']:.3g}"
@@ -84,8 +86,9 @@ def _worst(told: Mapping[str, Any]) -> str:
     return f"worst case {percent(told['worst_case']['accuracy'])}"
 
 
-def _cost(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    return f"{one['forward']:,}", f"{one['backward']:,}", f"{one['seconds']:.1f}"
+def _passes(one: Mapping[str, Any]) -> str:
+    """Forward and backward passes together."""
+    return f"{one['forward'] + one['backward']:,}"
 
 
 def _short(value: Any) -> str:

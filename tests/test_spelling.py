@@ -23,7 +23,7 @@ def requests() -> list[Any]:
     for group, options in GROUPS.items():
         for name, kind in options.items():
             fields = {"attack": Pgd(), group: kind()}
-            if group == "objective" and name == "clean":
+            if group == "objective" and name in ("clean", "ibp", "crown_ibp", "smooth"):
                 fields["attack"] = None
             cases.append(pytest.param(fields, id=f"{group}={name}"))
     return cases

@@ -4,7 +4,7 @@ An attack proposes; whether it succeeded is decided by `harden.evaluation`.
 """
 
 from harden.attacks.adaptive import Adaptive, bpda, expectation
-from harden.attacks.apgd import ApgdCe, ApgdDlr, ApgdT
+from harden.attacks.apgd import Apgd, ApgdCe, ApgdDlr, ApgdT
 from harden.attacks.art import Art
 from harden.attacks.base import Attack, MinimumNorm, Model, fooled, frozen, input_gradient
 from harden.attacks.counting import Counted
@@ -21,6 +21,7 @@ from harden.attacks.square import Square
 
 __all__ = [
     "Adaptive",
+    "Apgd",
     "ApgdCe",
     "ApgdDlr",
     "ApgdT",

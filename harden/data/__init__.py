@@ -13,6 +13,7 @@ from harden.data.digits import Digits
 from harden.data.folder import Folder
 from harden.data.mnist import FashionMnist, Mnist
 from harden.data.npz import Npz
+from harden.data.overlap import shared_images
 from harden.data.split import epoch_order, hold_out
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "epoch_order",
     "hold_out",
     "load",
+    "shared_images",
 ]

@@ -30,7 +30,7 @@ EVALUATION, SAMPLES, IMAGES, REPORT = "evaluation.json", "per_sample.npz", "x_ad
 
 def write(folder: Path, findings: Findings, more: Mapping[str, Tensor], images: Mapping[str, Tensor]) -> dict[str, str]:
     """Writes both files; the SHA-256 of each by name. `more`: further columns, (n,); `images`: further tensors."""
-    columns = _columns(findings) | {name: value.cpu() for name, value in more.items()}
+    columns = columns_of(findings) | {name: value.cpu() for name, value in more.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{name: value.numpy() for name, value in columns.items()})
     write_bytes(folder / SAMPLES, buffer.getvalue())
@@ -67,7 +67,8 @@ def findings_of(told: Mapping[str, Any], columns: Mapping[str, Tensor], images: 
     return Findings(columns["ids"], columns["y"], columns["predicted"], tried)
 
 
-def _columns(findings: Findings) -> dict[str, Tensor]:
+def columns_of(findings: Findings) -> dict[str, Tensor]:
+    """What the findings say of each sample, by the names in `per_sample.npz`."""
     columns = {
         "ids": findings.ids,
         "y": findings.y,

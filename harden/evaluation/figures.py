@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harden.evaluation import curve
 from harden.evaluation.campaign import Findings, Tried
+from harden.evaluation.classes import by_class
 from harden.evaluation.intervals import wilson
+from harden.evaluation.paired import paired
 
 
 def core(findings: Findings) -> dict[str, Any]:
@@ -34,17 +37,69 @@ def share(flags: Tensor) -> dict[str, Any]:
 
 
 def with_columns(findings: Findings, columns: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict[str, Any]:
-    """`core`, and what follows from the further `columns` for those parts that `told` has."""
-    more: dict[str, Any] = {}
+    """`core`, and what follows from the further `columns` for those parts that `told` names."""
+    more: dict[str, Any] = {"classes": _classes(findings, columns, told["data"]["classes"])}
+    if "curve" in told:
+        more["curve"] = told["curve"] | _curve(findings, columns, told["curve"])
     if "unseen" in told:
         more["unseen"] = [one | {"accuracy": share(columns[f"unseen.{one['name']}"])} for one in told["unseen"]]
     if "certified" in told:
-        certified = columns["certified"]
-        both = int((certified & ~findings.robust).sum())
-        more["certified"] = told["certified"] | {"accuracy": share(certified), "both": both}
+        held = columns["certified"]
+        both = int((held & ~findings.robust).sum())
+        more["certified"] = told["certified"] | {"accuracy": share(held), "both": both}
     if "smoothed" in told:
         more["smoothed"] = told["smoothed"] | smoothed(columns, [one["radius"] for one in told["smoothed"]["points"]])
+    if "against" in told:
+        more["against"] = told["against"] | _against(findings, columns)
     return core(findings) | more
+
+
+def _classes(findings: Findings, columns: Mapping[str, Tensor], names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = by_class(names, findings.y, findings.clean, findings.robust, columns["attacked_as"])
+    return [asdict(row) for row in rows]
+
+
+def _curve(findings: Findings, columns: Mapping[str, Tensor], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Points from the nearest image that any attack found; checks of the one run alone against other attacks."""
+    alone = curve.distances(findings.clean, columns["curve.distance"])
+    suite = [columns[f"{one.key}.distance"] for one in findings.tried]
+    nearest = curve.distances(findings.clean, columns["curve.distance"], *suite)
+    radii = [point["radius"] for point in told["points"]]
+    points = [
+        point | {"accuracy": asdict(accuracy)}
+        for point, accuracy in zip(told["points"], curve.curve(radii, nearest), strict=True)
+    ]
+    return {
+        "points": points,
+        "median": curve.median(nearest),
+        "checks": [check | _check(check, alone, findings, columns) for check in told["checks"]],
+    }
+
+
+def _check(
+    check: Mapping[str, Any], alone: Tensor, findings: Findings, columns: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    flag = columns[check["column"]] if check["column"] in columns else findings.robust.to(torch.int8)
+    looked = flag >= 0
+    found = curve.cross_checked(check["radius"], alone[looked], flag[looked] == 1)
+    return {
+        "curve": asdict(found.curve),
+        "accuracy": asdict(found.other),
+        "gap": round(found.gap, 9),
+        "finding": found.finding,
+    }
+
+
+def _against(findings: Findings, columns: Mapping[str, Tensor]) -> dict[str, Any]:
+    other = columns["against.robust"]
+    found = paired(findings.robust, other)
+    return {
+        "worst_case": share(other),
+        "only_this": found.only_first,
+        "only_other": found.only_second,
+        "p": found.p,
+        "difference": {"value": found.difference, "low": found.low, "high": found.high},
+    }
 
 
 def smoothed(columns: Mapping[str, Tensor], radii: Sequence[float]) -> dict[str, Any]:

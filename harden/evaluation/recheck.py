@@ -64,6 +64,19 @@ def standing(
     return robust
 
 
+def attacked_as(logits: Callable[[Tensor], Tensor], split: Split, findings: Findings, batch_size: int) -> Tensor:
+    """What the model says to the first archived image of each sample, (n,) int64; -1 where nothing was broken."""
+    said = torch.full((len(findings.ids),), -1, dtype=torch.int64)
+    for one in findings.tried:
+        ids = one.part.ids[one.part.broken]
+        for few, x_adv in zip(torch.split(ids, batch_size), torch.split(one.part.x_adv, batch_size), strict=True):
+            if len(few):
+                at = torch.searchsorted(findings.ids, few)
+                answers = logits(x_adv.to(split.batch(few[:1]).x)).argmax(dim=1).cpu()
+                said[at] = torch.where(said[at] < 0, answers, said[at])
+    return said
+
+
 def right_on(logits: Callable[[Tensor], Tensor], split: Split, ids: Tensor, batch_size: int) -> Tensor:
     """Whether the model is right on each clean image, (n,) bool on the CPU."""
     parts = []

@@ -56,6 +56,28 @@ def rejudged(model: Model, split: Split, findings: Findings, threat: ThreatModel
     return replace(findings, y=y, predicted=predicted, tried=tuple(tried))
 
 
+def nearest_again(
+    model: Model,
+    split: Split,
+    columns: Mapping[str, Tensor],
+    images: Mapping[str, Tensor],
+    threat: ThreatModel,
+    batch_size: int,
+) -> Tensor:
+    """The column `curve.distance` from the archived images: NaN where one does not break the model any more."""
+    ids, x_adv = images["curve.ids"], images["curve.x_adv"]
+    distance = torch.full((len(columns["ids"]),), torch.nan, dtype=torch.float64)
+    logits = at_batch(model, batch_size)
+    for few, some in zip(torch.split(ids, batch_size), torch.split(x_adv, batch_size), strict=True):
+        if len(few):
+            batch = split.batch(few)
+            x = some.to(batch.x)
+            broken = _in_box(x, threat) & (logits(x).argmax(dim=1) != batch.y)
+            found = torch.where(broken, threat.distance(x, batch.x), torch.nan)
+            distance[torch.searchsorted(columns["ids"], few)] = found.cpu()
+    return distance
+
+
 def compared(said: Any, found: Any, name: str = "") -> Iterator[Check]:
     """A check for every number and name in `found`, under its dotted path; what was only timed is left out."""
     if isinstance(found, Mapping):

@@ -113,6 +113,16 @@ def finished(folder: Path | str, *, custom: CustomModel | None = None) -> Finish
     return Finished(folder, summary, model, card, load(before, custom=custom)[0] if before.is_file() else None)
 
 
+def record_of(weights: Path, sha256: str) -> dict[str, Any]:
+    """The summary beside a weights file, where it speaks of these very weights; else nothing."""
+    try:
+        summary = json.loads((weights.parent / place.SUMMARY).read_text())
+    except (OSError, ValueError):
+        return {}
+    is_ours = isinstance(summary, dict) and summary.get("weights_sha256") == sha256
+    return summary if is_ours else {}
+
+
 def threat_of(card: Card) -> ThreatModel:
     """The threat model named in a weights file."""
     if card.threat is None:

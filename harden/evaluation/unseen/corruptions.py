@@ -128,10 +128,10 @@ def _elastic_transform(x: Tensor, severity: int, rng: Stream) -> Tensor:
 
 
 def _pixelate(x: Tensor, severity: int, _rng: Stream) -> Tensor:
-    share = _pick(severity, 0.75, 0.6, 0.5, 0.4, 0.3)
+    share = _pick(severity, 0.8, 0.67, 0.55, 0.45, 0.35)
     size = [max(round(share * side), 2) for side in x.shape[2:]]
     small = F.interpolate(x, size=size, mode="bilinear", antialias=True)
-    return F.interpolate(small, size=x.shape[2:], mode="nearest")
+    return F.interpolate(small, size=x.shape[2:], mode="nearest-exact")
 
 
 def _jpeg_compression(x: Tensor, severity: int, _rng: Stream) -> Tensor:
