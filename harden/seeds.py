@@ -85,16 +85,25 @@ def seeded(rng: Stream, device: torch.device | None = None) -> Iterator[None]:
 
 @contextmanager
 def seeded_numpy(rng: Stream) -> Iterator[None]:
-    """Inside, the global generators of NumPy and of `random` are seeded by `rng`; afterwards they are as before.
+    """Inside, NumPy's and `random`'s global generators are seeded by `rng`; afterwards they are as before.
 
-    For libraries that draw from nothing else.
+    So are new `RandomState`s that would otherwise take their seed from the system. For libraries that draw from
+    nothing else.
     """
-    before, plain = np.random.get_state(), random.getstate()
-    np.random.seed(rng.key % 2**32)
+    before, plain, kind = np.random.get_state(), random.getstate(), np.random.RandomState
+    seeds = iter(range(rng.key % 2**31, 2**32))
+
+    class Seeded(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, seed: object = None) -> None:
+            super().__init__(next(seeds) if seed is None else seed)
+
+    np.random.seed(next(seeds))
     random.seed(rng.key)
+    np.random.RandomState = Seeded  # type: ignore[misc]
     try:
         yield
     finally:
+        np.random.RandomState = kind  # type: ignore[misc]
         np.random.set_state(before)
         random.setstate(plain)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harden.attacks import Apgd, ApgdCe, ApgdT, Attack, Fmn, Loss, Pgd
+from harden.attacks import Apgd, ApgdCe, ApgdT, Attack, FabT, Fmn, Loss, MinimumNorm, Pgd
 from harden.certification import Method, certified, smoothed
 from harden.certification.layers import chain
 from harden.data import Split
@@ -36,6 +36,9 @@ CHECKED_AT = (0.5, 1.5)
 """Where the curve is checked beside eps itself, as shares of eps; and on how many images."""
 
 CHECKED_ON = 250
+
+SEARCHERS: dict[Norm, MinimumNorm] = {Norm.linf: Fmn(), Norm.l2: FabT(), Norm.l1: Fmn(steps=500)}
+"""The search behind the curve: of those tried on MNIST and Fashion-MNIST models the one that came nearest."""
 
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """The l2 radii that smoothing reports, in units of sigma."""
@@ -103,7 +106,8 @@ class Desk:
 
 def security_curve(desk: Desk) -> Iterator[Begin | Judged | dict[str, Any]]:
     """One minimum-norm run over what is right when clean, and campaigns at other radii to check it."""
-    attack, threat, right = Fmn(), desk.threat, desk.findings.ids[desk.findings.clean]
+    threat, right = desk.threat, desk.findings.ids[desk.findings.clean]
+    attack = SEARCHERS[threat.norm]
     if threat.radius == 0:
         return
     yield Begin(KEY, f"{attack.label} for the curve", len(right))

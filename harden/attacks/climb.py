@@ -163,7 +163,7 @@ def _look(model: Model, state: State, objective: Objective, *, is_last: bool) ->
 def _move(state: State, threat: ThreatModel, *, is_first: bool) -> None:
     """One step: along the gradient, projected; then, but for l1, with momentum, projected again (equation 3)."""
     size = wide(state.size, state.x)
-    z = threat.project(state.x_adv + size * _direction(state, threat.norm), state.x)
+    z = threat.project(state.x_adv + size * _direction(state, threat), state.x)
     if threat.norm is not Norm.l1:
         share = 1.0 if is_first else MOMENTUM
         z = threat.project(
@@ -172,18 +172,22 @@ def _move(state: State, threat: ThreatModel, *, is_first: bool) -> None:
     state.before, state.x_adv = state.x_adv, z
 
 
-def _direction(state: State, norm: Norm) -> Tensor:
-    gradient = state.gradient
+def _direction(state: State, threat: ThreatModel) -> Tensor:
+    gradient, norm = state.gradient, threat.norm
     if norm is Norm.linf:
         return gradient.sign()
     if norm is Norm.l2:
         length = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
         return gradient / wide(length.clamp_min(torch.finfo(gradient.dtype).tiny), gradient)
-    return _sparse(gradient, state.density)
+    stuck = ((gradient > 0) & (state.x_adv >= threat.high)) | ((gradient < 0) & (state.x_adv <= threat.low))
+    return _sparse(gradient.masked_fill(stuck, 0), state.density)
 
 
 def _sparse(gradient: Tensor, density: Tensor) -> Tensor:
-    """The signs of the largest entries, a share `density` of them, over their number (section 4.1)."""
+    """The signs of the largest entries, a share `density` of them, over their number (section 4.1).
+
+    Differs from the paper's code: pixels that stand at the edge they are pushed to are passed over.
+    """
     size = gradient.abs().flatten(1)
     pixels = size.shape[1]
     count = (density * pixels).long().clamp(1, pixels)  # rounded down, else two pixels would never become one

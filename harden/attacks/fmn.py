@@ -82,7 +82,7 @@ class Fmn(MinimumNorm):
         return best
 
 
-FIRST_STEP = {Norm.linf: 0.1, Norm.l2: 0.05, Norm.l1: 0.02}
+FIRST_STEP = {Norm.linf: 0.3, Norm.l2: 0.05, Norm.l1: 0.02}
 LENGTH = {Norm.linf: 0.0, Norm.l2: 0.5, Norm.l1: 1.0}
 """The power of the number of pixels that the box's reach in this norm grows with."""
 

@@ -63,7 +63,12 @@ def _curve(findings: Findings, columns: Mapping[str, Tensor], told: Mapping[str,
     """Points from the nearest image that any attack found; checks of the one run alone against other attacks."""
     alone = curve.distances(findings.clean, columns["curve.distance"])
     suite = [columns[f"{one.key}.distance"] for one in findings.tried]
-    nearest = curve.distances(findings.clean, columns["curve.distance"], *suite)
+    beyond = [
+        torch.where(columns[check["column"]] == 0, check["radius"], torch.nan).double()
+        for check in told["checks"]
+        if check["column"] in columns
+    ]
+    nearest = curve.distances(findings.clean, columns["curve.distance"], *suite, *beyond)
     radii = [point["radius"] for point in told["points"]]
     points = [
         point | {"accuracy": asdict(accuracy)}

@@ -1,0 +1,73 @@
+"""The attacks of AutoAttack's standard set, sample by sample against torchattacks (a development dependency)."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harden.attacks import ApgdCe, ApgdT, Attack, FabT, Square
+from harden.data import Digits, load
+from harden.seeds import stream
+from harden.threat import ThreatModel
+
+torchattacks = pytest.importorskip("torchattacks")
+EPS, COUNT = 0.1, 300
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, Tensor, Tensor]:
+    """A small network on digits, hardened a little, so that some images withstand and some do not."""
+    data = load(Digits())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(256, 10),
+        )  # fmt: skip
+    optimiser, x, y = torch.optim.Adam(model.parameters(), 3e-3), *data.train.batch(torch.arange(len(data.train)))[:2]
+    for step in range(250):
+        rows = torch.arange(step * 128, (step + 1) * 128) % len(y)
+        images = x[rows].clone().requires_grad_(True)
+        (slope,) = torch.autograd.grad(nn.functional.cross_entropy(model(images), y[rows]), images)
+        near = (x[rows] + 0.08 * slope.sign()).clamp(0, 1)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(near), y[rows]).backward()
+        optimiser.step()
+    batch = data.test.batch(torch.arange(COUNT))
+    right = model(batch.x).argmax(1) == batch.y
+    return model.eval(), batch.x[right], batch.y[right]
+
+
+PAIRS = {
+    "APGD-CE": (ApgdCe(), lambda model: torchattacks.APGD(model, eps=EPS, steps=100, seed=0)),
+    "APGD-T": (ApgdT(), lambda model: torchattacks.APGDT(model, eps=EPS, steps=100, seed=0)),
+    "FAB-T": (FabT(), lambda model: torchattacks.FAB(model, eps=EPS, steps=100, multi_targeted=True, seed=0)),
+    "Square": (
+        Square(whole=False, queries=1500),
+        lambda model: torchattacks.Square(model, eps=EPS, n_queries=1500, seed=0),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
+def test_flags_agree_on_99_percent_and_ours_never_leave_more(
+    name: str, trained: tuple[nn.Module, Tensor, Tensor]
+) -> None:
+    model, x, y = trained
+    attack, make = PAIRS[name]
+    ours = _broken(attack, model, x, y)
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        theirs = model(make(copy.deepcopy(model))(x, y)).argmax(1) != y
+    assert 0.05 < theirs.float().mean() < 0.95
+    assert (ours == theirs).float().mean() >= (0.97 if name == "Square" else 0.99)  # Square is luck in part
+    assert ours.sum() >= theirs.sum() - (0.003 * len(y) if name != "Square" else 0.02 * len(y))
+
+
+def _broken(attack: Attack, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    threat = ThreatModel(eps=str(EPS))
+    x_adv = attack(model, x, y, threat, rng=stream(0).at(torch.arange(len(y))))
+    return model(threat.project(x_adv, x)).argmax(1) != y
