@@ -21,7 +21,7 @@ from harden.environment import environment
 from harden.errors import ConfigError, Interrupted
 from harden.evaluation import evidence, figures
 from harden.evaluation import folder as place
-from harden.evaluation.campaign import Campaign, Findings
+from harden.evaluation.campaign import Campaign, Findings, check_radius
 from harden.evaluation.inference import at_batch
 from harden.evaluation.journal import Journal
 from harden.evaluation.recheck import attacked_as, rechecks
@@ -60,6 +60,7 @@ class Examination:
         self.suite = suite.averaged(request.eot) if request.eot > 1 else suite
         n = len(self.subject.data.test)
         self.index = torch.arange(min(request.images or n, n), device=self.subject.device)
+        check_radius(self.threat, self.subject.data.test.x[0].numel())  # before a folder is made
         self.columns: dict[str, Tensor] = {}
         self.images: dict[str, Tensor] = {}
 

@@ -5,7 +5,7 @@ option; the command line has the last word. A new option is a dataclass, a YAML 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -179,4 +179,4 @@ def _kind_of(plain: Any) -> str:
 
 def fields_of(kind: Any) -> list[str]:
     """The keys of a configuration dataclass."""
-    return sorted(kind.__dataclass_fields__) if is_dataclass(kind) else []
+    return sorted(field.name for field in fields(kind)) if is_dataclass(kind) else []

@@ -28,9 +28,11 @@ ROOMS: dict[str, set[str]] = {
     "models": {"errors", "seeds", "files", "entry", "__init__"},
     "ledger": {"errors", "files"},
     "pictures": {"errors", "files"},
+    "reporting": {"errors"},
     "attacks": BASE,
-    "evaluation": BASE | {"attacks", "data"},
-    "training": BASE | {"files", "spelling", "attacks", "data", "models", "evaluation"},
+    "certification": {"errors", "seeds", "threat"},
+    "evaluation": BASE | {"files", "ledger", "attacks", "data"},
+    "training": BASE | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation"},
 }
 """Room -> the rooms it may name."""
 
@@ -43,6 +45,13 @@ LOBBY: dict[str, set[str]] = {
     "drawing": set(),
     "recording": set(),
     "session": {"console", "drawing", "recording"},
+    "loading": {"console", "schema"},
+    "stages": {"loading"},
+    "showcase": {"loading"},
+    "archiving": {"loading"},
+    "verdicts": set(),
+    "examination": {"console", "schema", "loading", "stages", "showcase", "archiving"},
+    "reexamination": {"loading"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
@@ -58,17 +67,21 @@ MAY_IMPORT = (
 FOREIGN: dict[str, set[str]] = {
     "hydra": {"door", "overrides", "complaint", "schema"},
     "omegaconf": {"door", "complaint", "schema"},
-    "rich": {"console"},
+    "rich": {"console", "verdicts"},
+    "art": {"attacks/art"},
+    "jinja2": {"reporting"},
+    "scipy": {"certification", "evaluation/paired"},
     "yaml": {"training/folder"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
     "sklearn": {"data"},
-    "PIL": {"data"},
-    "safetensors": {"data", "models", "training"},
+    "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
+    "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
-    "numpy": {"data", "kernels", "pictures"},
-    "torch": {"attacks", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
-    | {"drawing", "session", "evaluate"},
+    "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
+    | {"evaluation/unseen/corruptions"},
+    "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
+    | {"drawing", "session", "loading", "stages", "showcase", "examination"},
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
 
@@ -160,7 +173,8 @@ def test_no_configuration_names_code(path: Path) -> None:
 
 def test_packages_lists_every_folder_that_holds_python() -> None:
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    folders = {"harden", *(f"harden.{p.parent.name}" for p in (ROOT / "harden").glob("*/__init__.py"))}
+    inits = (p.parent.relative_to(ROOT) for p in (ROOT / "harden").rglob("__init__.py"))
+    folders = {".".join(folder.parts) for folder in inits}
     assert set(setuptools["packages"]) == folders | {"harden.kernels", "harden.configs"}
     assert {p.parent for p in (ROOT / "harden").rglob("*.py")} == {ROOT / name.replace(".", "/") for name in folders}, (
         "a folder with Python but without __init__.py"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from harden.schema import ATTACKS
 from harden.training import results
 
 TINY = [
@@ -108,7 +109,7 @@ def test_a_slip_leaves_with_2_and_nothing_behind(tmp_path: Path, environment: di
     done = call(command("train", "+attack=pdg"), tmp_path, environment)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "harden: error: attack has no option 'pdg'; there are: fgsm, pgd",
+        f"harden: error: attack has no option 'pdg'; there are: {', '.join(sorted(ATTACKS))}",
         "harden: hint: did you mean +attack=pgd?",
     ]
     assert done.stdout == ""

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from harden.attacks import Fgsm, Keep, Pgd
 from harden.data import Digits, Mnist
-from harden.evaluation.request import EvaluateRequest
+from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.models import Mlp
 from harden.schema import APPENDED, GROUPS, KNOWN, fields_of, register
 from harden.spelling import read, spell
@@ -22,10 +22,11 @@ from harden.threat import Norm, ThreatModel
 from harden.training import Clean, Madry, TrainRequest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-ROOTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest}
+ROOTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest, "evaluate_verify": VerifyRequest}
 CHOICES = [(group, option) for group, options in GROUPS.items() for option in options]
 ENOUGH = {"objective": ["+attack=pgd"], "attack": []}
 """What a request needs beside an option of the group to make sense."""
+ALONE = {"clean", "ibp", "crown_ibp", "smooth"}  # objectives that take no attack
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +47,7 @@ def composed(*words: str, root: str = "train") -> Any:
 def chosen(group: str, option: str) -> Any:
     """The value of the field `group` after `option` was chosen for it."""
     plus = "+" if group in APPENDED[TrainRequest] else ""
-    others = ENOUGH.get(group, []) if option != "clean" else []
+    others = ENOUGH.get(group, []) if option not in ALONE else []
     return getattr(composed(*others, f"{plus}{group}={option}"), group)
 
 

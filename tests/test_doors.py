@@ -35,7 +35,7 @@ TINY = [
     "tracking.uri=none",
 ]
 ALONE = [*TINY, "baseline=false"]
-LOOK = ["images=20", "attack=pgd", "attack.steps=2"]
+LOOK = ["images=20", "attack=pgd", "attack.steps=2", "tracking.uri=none"]
 
 
 class Answer(NamedTuple):

@@ -12,8 +12,10 @@ from hydra.core.global_hydra import GlobalHydra
 from harden import door
 from harden.errors import DataError, Interrupted
 from harden.evaluation.request import EvaluateRequest
+from harden.schema import GROUPS, fields_of
 from harden.training import TrainRequest
 
+ATTACKS = ", ".join(sorted(GROUPS["attack"]))
 ROOTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest}
 
 
@@ -51,18 +53,18 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 SLIPS: dict[str, tuple[str, str]] = {
     # option groups
-    "+attack=pdg": ("attack has no option 'pdg'; there are: fgsm, pgd", "did you mean +attack=pgd?"),
+    "+attack=pdg": (f"attack has no option 'pdg'; there are: {ATTACKS}", "did you mean +attack=pgd?"),
     "attack=pgd": ("attack=pgd lacks a plus sign: no attack is chosen so far", "write +attack=pgd"),
     "+attack=pgd +attack=fgsm": ("attack is chosen twice: +attack=pgd and +attack=fgsm", "say one of them"),
-    "+attack=": ("attack has no option ''; there are: fgsm, pgd", ""),
-    "+attack=[pgd,fgsm]": ("attack takes the name of one option, got ['pgd', 'fgsm']; there are: fgsm, pgd", ""),
+    "+attack=": (f"attack has no option ''; there are: {ATTACKS}", ""),
+    "+attack=[pgd,fgsm]": (f"attack takes the name of one option, got ['pgd', 'fgsm']; there are: {ATTACKS}", ""),
     "+attack@x=pgd": ("+attack@x=pgd: an option of attack has one place only", "write +attack=..."),
     "threat=null": ("threat takes the name of one option, got null; there are: l1, l2, linf", ""),
     "optim=adm": ("optim has no option 'adm'; there are: adamw, sgd", "did you mean optim=adamw?"),
     "+optim=sgd": ("+optim=sgd has a plus sign, but optim is chosen already", "write optim=sgd"),
     "hydra/launcher=foo": ("hydra/launcher has no option 'foo'; there are: basic", ""),
     "evaluate +attack=pgd": ("+attack=pgd has a plus sign, but attack is chosen already", "write attack=pgd"),
-    "evaluate weights=w attack=pdg": ("attack has no option 'pdg'; there are: fgsm, pgd", "did you mean attack=pgd?"),
+    "evaluate weights=w attack=pdg": (f"attack has no option 'pdg'; there are: {ATTACKS}", "did you mean attack=pgd?"),
     # keys
     "data.shfit=1": ("there is no key data.shfit; data has: flip, shift", "did you mean data.shift?"),
     "compute.precison=fp32": (
@@ -88,7 +90,7 @@ SLIPS: dict[str, tuple[str, str]] = {
     ),
     "attack.steps=3": (
         "there is no key attack.steps: nothing is chosen for attack",
-        "choose by +attack=; there are: fgsm, pgd",
+        f"choose by +attack=; there are: {ATTACKS}",
     ),
     "model.hidden=[1]": (
         "there is no key model.hidden: nothing is chosen for model",
@@ -102,17 +104,13 @@ SLIPS: dict[str, tuple[str, str]] = {
     "+schedule.epochs=3": ("there is a key schedule.epochs already", "leave out the plus sign: schedule.epochs=3"),
     "~seed": ("nothing can be left out, got ~seed", "say key=value to change a value"),
     "watchdog=3": ("watchdog is no single value; it has: budget, every, fall, images, memory, trips", ""),
-    "model=custom model.arguments.width=3": (
-        "there is no key model.arguments.width",
-        "if it is to be added, write +model.arguments.width=...",
-    ),
     "hydra.foo=3": ("hydra.foo: key 'foo' not in 'HydraConf'", "see --help"),
     "evaluate imges=3": (
-        "there is no key imges; there are: attack, batch_size, data, device, images, model, seed, threat, weights",
+        f"there is no key imges; there are: {', '.join(fields_of(EvaluateRequest))}",
         "did you mean images?",
     ),
     "evaluate optim=sgd": (
-        "there is no key optim; there are: attack, batch_size, data, device, images, model, seed, threat, weights",
+        f"there is no key optim; there are: {', '.join(fields_of(EvaluateRequest))}",
         "see --help",
     ),
     # values
@@ -220,7 +218,9 @@ def test_a_folder_of_the_users_own_may_hold_more_options(ask: Ask, tmp_path: Any
     answer = ask(f"hydra.searchpath=[file://{tmp_path}]", "+attack=mine", "attack.restarts=2")
     assert [(r.attack.steps, r.attack.restarts) for r in answer.requests] == [(3, 2)]
     answer = ask(f"hydra.searchpath=[file://{tmp_path}]", "+attack=yours")
-    assert answer.lines == ["harden: error: attack has no option 'yours'; there are: fgsm, mine, pgd"]
+    assert answer.lines == [
+        f"harden: error: attack has no option 'yours'; there are: {', '.join(sorted([*GROUPS['attack'], 'mine']))}"
+    ]
 
 
 def test_an_error_at_work_is_told_in_one_line_with_its_own_exit_code(ask: Ask) -> None:

@@ -135,10 +135,14 @@ class Campaign:
             if self.stop():
                 raise Interrupted("stopped on request")
 
+    def _stream(self, key: str) -> Stream:
+        """Each attack draws from a stream of its own; one alone from the judge's, as at the end of a training."""
+        return self.rng if len(self.suite.attacks) == 1 else self.rng.child(key)
+
     def _attack(self, key: str, attack: Attack, ids: Tensor) -> Part:
         batch, meter, began = self.split.batch(ids.to(self.index.device)), Counted(self.model), time.monotonic()
         with exact():
-            x_adv = attack(meter, batch.x, batch.y, self.threat, rng=self.rng.child(key).at(batch.index))
+            x_adv = attack(meter, batch.x, batch.y, self.threat, rng=self._stream(key).at(batch.index))
         candidates = torch.where(torch.isfinite(x_adv), x_adv, batch.x)
         excess = self.threat.distance(candidates, batch.x).max().item() - self.threat.radius
         judged = self.threat.project(candidates, batch.x)
