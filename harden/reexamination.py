@@ -35,13 +35,13 @@ def _checks(
     weights = Path(request.weights) if request.weights else folder / told["weights"]["file"]
     size = int(told["batch_size"])
     subject = opened(weights, device=request.device, batch_size=size, data=request.data, custom=request.model)
-    for name, found, wanted in (
+    for name, have, wanted in (
         ("weights", subject.sha256, told["weights"]["sha256"]),
         ("data", subject.data.digest, told["data"]["digest"]),
     ):
-        if found != wanted:
+        if have != wanted:
             raise Untrusted(
-                f"these are not the {name} that were evaluated: their digest is {found}, wanted {wanted}",
+                f"these are not the {name} that were evaluated: their digest is {have}, wanted {wanted}",
                 f"name the right {name}: {name}=...",
             )
     threat: ThreatModel = read({"is": "ThreatModel", **told["threat"]}, {"ThreatModel": ThreatModel})

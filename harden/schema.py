@@ -57,7 +57,7 @@ DATA = {
     "custom": Custom,
 }
 
-ATTACKS = {
+ATTACKS: dict[str, type] = {
     "pgd": Pgd,
     "fgsm": Fgsm,
     "apgd_ce": ApgdCe,

@@ -250,7 +250,7 @@ def other_norms(threat: ThreatModel, pixels: int) -> list[ThreatModel]:
 def whole(threat: ThreatModel, pixels: int) -> float:
     """The radius from which on the ball holds the box."""
     side = threat.high - threat.low
-    return {Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm]
+    return float({Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm])
 
 
 def _bounded(desk: Desk, method: Method) -> Iterator[Begin | Judged | dict[str, Any]]:

@@ -15,12 +15,13 @@ agree to 1e-6. Bad arguments raise ValueError.
 from torch import Tensor
 
 from harden.kernels import dispatch
-from harden.kernels.arguments import agree, limits, one_row_each, ordered, pixels_in, single, word
+from harden.kernels.arguments import agree, limits, one_number_each, one_row_each, ordered, pixels_in, single, word
 from harden.kernels.dispatch import available, engine_for, using
 
 __all__ = [
     "available",
     "engine_for",
+    "onto_plane",
     "project_l1",
     "project_l2",
     "project_linf",
@@ -133,6 +134,23 @@ def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float,
     eps, low, high = limits(eps, low, high)
     engine = dispatch.engine(x_adv, x, out)
     return engine.project_l1(x_adv, x, eps=eps, low=low, high=high, out=out)
+
+
+def onto_plane(
+    point: Tensor, normal: Tensor, offset: Tensor, *, euclidean: bool, low: float, high: float, out: Tensor
+) -> Tensor:
+    """The smallest step d, in L2 if `euclidean`, else in L-inf, with normal . d = -offset and point + d in the box.
+
+    point, normal, out: (n, pixels) float32; offset: (n,), the value of the plane's equation at the point, which lies
+    in the box. As far as the box allows where it does not reach the plane. With r the root of a concave, piecewise
+    linear equation, which Newton's method from the left finds in a handful of steps, pixel i moves by
+    min(r s_i, room_i), s_i = |normal_i| or 1 (Croce and Hein 2020, arXiv 1907.02044, section 3.1).
+    """
+    agree(out, point=point, normal=normal)
+    one_number_each(out, offset)
+    low, high = ordered(low, high)
+    engine = dispatch.engine(point, normal, out)
+    return engine.onto_plane(point, normal, offset, euclidean=euclidean, low=low, high=high, out=out)
 
 
 def uniform(key: int, rows: Tensor, *, low: float, high: float, draw: int = 0, out: Tensor) -> Tensor:

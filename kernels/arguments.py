@@ -62,6 +62,14 @@ def one_row_each(out: Tensor, rows: Tensor) -> None:
         raise ValueError(f"rows is {told(rows)}, out is {told(out)}; wanted one int64 id a sample")
 
 
+def one_number_each(out: Tensor, numbers: Tensor) -> None:
+    """Raises ValueError unless `out` is (n, pixels) and `numbers` (n,) of its dtype, on one device."""
+    if out.ndim != 2:
+        raise ValueError(f"out must be (n, pixels), got {told(out)}")
+    if numbers.shape != out.shape[:1] or numbers.dtype != out.dtype or numbers.device != out.device:
+        raise ValueError(f"offset is {told(numbers)}, out is {told(out)}; wanted one number a sample")
+
+
 def told(tensor: Tensor) -> str:
     """A tensor's dtype, shape and device, as errors name them."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)} on {tensor.device}"

@@ -84,6 +84,16 @@ def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float,
     return _run(loops.project_l1, (x_adv, x), (eps, low, high), out)
 
 
+def onto_plane(
+    point: Tensor, normal: Tensor, offset: Tensor, *, euclidean: bool, low: float, high: float, out: Tensor
+) -> Tensor:
+    _share_threads(out)
+    arrays = _array(point), _array(normal), offset.detach().numpy()
+    loops.onto_plane(*arrays, np.float32(low), np.float32(high), euclidean, _array(out))
+    torch.autograd.graph.increment_version(out)
+    return out
+
+
 def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
     _share_threads(out)
     loops.uniform(key & 0xFFFFFFFF, key >> 32, rows.numpy(), draw, np.float32(low), np.float32(span), _array(out))

@@ -70,6 +70,10 @@ class Engine(Protocol):
 
     def project_l1(self, x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor: ...
 
+    def onto_plane(
+        self, point: Tensor, normal: Tensor, offset: Tensor, *, euclidean: bool, low: float, high: float, out: Tensor
+    ) -> Tensor: ...
+
     def uniform(self, key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor: ...
 
 

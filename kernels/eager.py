@@ -11,6 +11,7 @@ from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 _TINY = 1e-30
+_NEWTON_STEPS = 12  # more than were ever needed on images
 _STRETCHES = 12  # three to six are usual: each passes all kinks that the one before uncovered
 _BISECTIONS = 32  # a bracket of the longest change over 2**32: below float32's resolution of a pixel
 
@@ -100,6 +101,24 @@ def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float,
     kept = _shrunk(length, room, _shrinkage(length, room, eps))
     torch.where(inside, x_adv, _added_inwards(x, kept.copysign_(change)), out=out)
     return out.clamp_(low, high)
+
+
+@torch.no_grad()
+def onto_plane(
+    point: Tensor, normal: Tensor, offset: Tensor, *, euclidean: bool, low: float, high: float, out: Tensor
+) -> Tensor:
+    towards = -offset.sign()[:, None] * normal.sign()
+    room = torch.where(towards > 0, high - point, point - low).clamp_(min=0)
+    weight, wanted = normal.abs(), offset.abs()
+    speed = weight if euclidean else torch.ones_like(weight)
+    rate = weight * speed
+    reach = torch.zeros_like(wanted)[:, None]
+    for _ in range(_NEWTON_STEPS):
+        size = torch.minimum(reach * speed, room)
+        missing = wanted - (weight * size).sum(dim=1)
+        slope = torch.where(size < room, rate, torch.zeros_like(rate)).sum(dim=1)
+        reach = reach + (missing / slope.clamp_(min=_TINY)).clamp_(min=0)[:, None]
+    return torch.mul(towards, torch.minimum(reach * speed, room), out=out)
 
 
 @torch.no_grad()

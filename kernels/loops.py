@@ -22,6 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _SHORT = 1e-9  # how much of eps may be left unused: Newton's method aims below eps, or rounding would exceed it
 # Of a number, 0.75 to 1.5 of its last place: rounds to one. nextafter, never vectorised, takes 10 ns a pixel.
 _ONE_ULP = np.float32(0.75 * 2.0**-23)
+_CLOSE = 1e-7  # which share of the way to a plane may be missing: float32's own rounding
 _TRIALS = 320  # four to seven are usual; 320 leave 40 halvings, a float32's worth, should Newton never help
 
 
@@ -104,6 +105,14 @@ def project_l1(x_adv: Floats, x: Floats, eps: float, low: float, high: float, ou
 
 
 @_loop
+def onto_plane(
+    point: Floats, normal: Floats, offset: Floats, low: float, high: float, euclidean: bool, out: Floats
+) -> None:
+    for i in prange(len(out)):
+        _onto_plane(point[i], normal[i], offset[i], euclidean, low, high, out[i])
+
+
+@_loop
 def uniform(k0: int, k1: int, rows: NDArray[np.int64], draw: int, low: Single, span: Single, out: Floats) -> None:
     for i in prange(len(out)):
         for block in range((out.shape[1] + 3) // 4):
@@ -136,8 +145,8 @@ def _into_l2(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out:
     if norm > eps:
         room = np.empty_like(x)
         for j in range(len(x)):
-            room[j] = max(_room_for(change[j], x[j], low, high), np.float32(0))
-        share = np.float32(_stretch(np.abs(change), room, norm, eps))
+            room[j] = np.float32(max(_room_for(change[j], x[j], low, high), 0.0))
+        share = np.float32(_stretch(np.abs(change), room, float(norm), eps))
         for j in range(len(out)):
             kept = math.copysign(min(abs(change[j]) * share, room[j]), change[j])
             out[j] = _clipped(_added_inwards(x[j], kept), low, high)
@@ -155,7 +164,7 @@ def _stretch(length: Floats, room: Floats, norm: float, eps: float) -> float:
     """
     share = eps / norm
     for _ in range(_TRIALS):
-        cut, rest = _stretched(length, room, np.float32(share))
+        cut, rest = _stretched(length, room, share)
         if rest <= 0:
             return min(share, 1.0)
         better = min(math.sqrt(max(eps * eps - cut, 0.0) / rest), 1.0)
@@ -170,10 +179,50 @@ def _stretched(length: Floats, room: Floats, share: float) -> tuple[float, float
     """The squares of the room where the stretched length ends at the box, and of the length elsewhere."""
     cut, rest = 0.0, 0.0
     for j in range(len(length)):
-        free = length[j] * share < room[j]
+        free = length[j] * np.float32(share) < room[j]
         cut += 0.0 if free else np.float64(room[j]) * room[j]
         rest += np.float64(length[j]) * length[j] if free else 0.0
     return cut, rest
+
+
+@_serial
+def _onto_plane(
+    point: Floats, normal: Floats, offset: float, euclidean: bool, low: float, high: float, out: Floats
+) -> None:
+    way, wanted = np.float32(-1.0 if offset > 0 else 1.0), abs(offset)
+    room, weight = np.empty_like(point), np.empty_like(point)
+    for j in range(len(point)):
+        weight[j] = abs(normal[j])
+        room[j] = high - point[j] if way * normal[j] > 0 else point[j] - low
+    reach = np.float32(_plane_reach(weight, room, wanted, euclidean))
+    for j in range(len(point)):
+        size = min(reach * weight[j] if euclidean else reach, max(room[j], np.float32(0)))
+        out[j] = math.copysign(size, way * normal[j]) if weight[j] > 0 else np.float32(0)
+
+
+@_serial
+def _plane_reach(weight: Floats, room: Floats, wanted: float, euclidean: bool) -> float:
+    """The r at which the weighted sum of min(r speed, room) is `wanted`, met from below by Newton's method."""
+    reach = 0.0
+    for _ in range(_TRIALS):
+        total, slope = _plane_sum(weight, room, np.float32(reach), euclidean)
+        missing = wanted - total
+        if missing <= _CLOSE * wanted or slope <= 0:
+            return reach
+        reach += missing / slope
+    return reach
+
+
+@_sum
+def _plane_sum(weight: Floats, room: Floats, reach: float, euclidean: bool) -> tuple[float, float]:
+    """How far the plane's equation has come at `reach`, and how fast it goes on."""
+    total, slope = 0.0, 0.0
+    for j in range(len(weight)):
+        speed = weight[j] if euclidean else np.float32(1)
+        size = min(reach * speed, max(room[j], np.float32(0)))
+        total += np.float64(weight[j] * size)
+        slope += np.float64(weight[j] * speed) if size < room[j] else 0.0
+    return total, slope
 
 
 @_serial

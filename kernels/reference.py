@@ -62,6 +62,16 @@ def project_l1(x_adv: Floats, x: Floats, *, eps: float, low: float, high: float)
     return _project_l1(x_adv.astype(np.float64), x, eps=eps, low=low, high=high)
 
 
+def onto_plane(point: Floats, normal: Floats, offset: Floats, *, euclidean: bool, low: float, high: float) -> Floats:
+    steps = np.zeros_like(point, dtype=np.float64)
+    for step, start, slope, value in zip(steps, point, normal.astype(np.float64), offset.tolist(), strict=True):
+        towards = -np.sign(value) * np.sign(slope)
+        room = np.where(towards > 0, np.float32(high) - start, start - np.float32(low)).astype(np.float64)
+        speed = abs(slope) if euclidean else np.ones_like(slope)
+        step[...] = towards * np.minimum(_plane_root(abs(slope), speed, room, abs(value)) * speed, room)
+    return steps.astype(np.float32)
+
+
 def uniform(key: int, rows: NDArray[np.int64], pixels: int, *, low: float, high: float, draw: int = 0) -> Floats:
     """Numbers of shape (n, pixels)."""
     out = np.empty((len(rows), pixels), np.float32)
@@ -141,6 +151,16 @@ def _steepest(point: Doubles, slope: Floats, low: float, high: float, count: int
     least = np.sort(steepness.ravel())[-count]
     chosen: NDArray[np.bool_] = (steepness >= least) & (steepness > 0)
     return chosen
+
+
+def _plane_root(weight: Doubles, speed: Doubles, room: Doubles, wanted: float) -> float:
+    """Where the rising sum of weight min(r speed, room) is `wanted`, by bisection; far out where it never is."""
+    below, above = 0.0, 1e6
+    for _ in range(200):
+        middle = (below + above) / 2
+        reached = np.sum(weight * np.minimum(middle * speed, room)) >= wanted
+        below, above = (below, middle) if reached else (middle, above)
+    return above
 
 
 def _boxed(point: Doubles, low: float, high: float) -> Floats:

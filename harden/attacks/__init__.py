@@ -18,6 +18,7 @@ from harden.attacks.momentum import DiFgsm, MiFgsm, TiFgsm
 from harden.attacks.n_fgsm import NFgsm
 from harden.attacks.pgd import Keep, Pgd, Target
 from harden.attacks.square import Square
+from harden.attacks.swift import swift
 
 __all__ = [
     "Adaptive",
@@ -49,4 +50,5 @@ __all__ = [
     "fooled",
     "frozen",
     "input_gradient",
+    "swift",
 ]

@@ -22,17 +22,17 @@ class Counted(nn.Module):
         """The model's logits."""
         self.forwards += len(x)
         if torch.is_grad_enabled() and x.requires_grad:
-            x = _Noticed.apply(x, self)
+            x = _Noticed.apply(x, self)  # type: ignore[no-untyped-call]
         return self.model(x)
 
 
 class _Noticed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, meter: Counted) -> Tensor:  # type: ignore[override, no-untyped-def]
+    def forward(ctx, x: Tensor, meter: Counted) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.meter = meter
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override, no-untyped-def]
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[no-untyped-def]
         ctx.meter.backwards += len(gradient)
         return gradient, None

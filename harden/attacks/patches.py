@@ -22,7 +22,8 @@ def pattern(side: int) -> Tensor:
     """
     upper = side // 2
     out = torch.cat([_bump(upper, side), -_bump(side - upper, side)])
-    return out / out.norm().clamp_min(1e-12)
+    unit: Tensor = out / torch.linalg.vector_norm(out).clamp_min(1e-12)
+    return unit
 
 
 def mosaic(signs: Tensor, x: Tensor) -> Tensor:
@@ -44,4 +45,5 @@ def _bump(height: int, width: int) -> Tensor:
     top, left = height // 2, width // 2
     for k in range(max(height // 2 + 1, width // 2 + 1)):
         out[max(top - k, 0) : top + k + 1, max(left - k, 0) : left + k + 1] += 1 / (k + 1) ** 2
-    return out / out.norm().clamp_min(1e-12)
+    unit: Tensor = out / torch.linalg.vector_norm(out).clamp_min(1e-12)
+    return unit

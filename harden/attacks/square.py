@@ -78,6 +78,7 @@ class _Run(ABC):
         self.result = self.point.clone()
         self.best = torch.full((len(x),), torch.inf, device=x.device)
         self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.block = x.new_empty(len(x), 0, self.draws)
         self.judge(self.point)
 
     @property
@@ -104,15 +105,22 @@ class _Run(ABC):
         self.result[self.place] = self.point
         return self.result
 
-    def judge(self, point: Tensor) -> Tensor:
-        """Which samples `point` improves, (n,), their margin noted. A sample once broken is left as it is."""
+    def judge(self, point: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Which samples `point` improves, (n,), their margin noted; `rows`: of these samples alone.
+
+        A sample once broken is left as it is.
+        """
+        y, best, broken = (one if rows is None else one[rows] for one in (self.y, self.best, self.broken))
         with torch.no_grad():
-            logits = self.model(point)
-        lead = -margin(logits, self.y).nan_to_num(nan=torch.inf)
-        wrong = fooled(logits, self.y)
-        better = ((lead < self.best) | wrong) & ~self.broken
-        self.best = torch.where(better, lead, self.best)
-        self.broken = self.broken | wrong
+            logits = self.model(point).float()
+        lead = -margin(logits, y).nan_to_num(nan=torch.inf)
+        wrong = fooled(logits, y, lead)
+        better = ((lead < best) | wrong) & ~broken
+        best, broken = torch.where(better, lead, best), broken | wrong
+        if rows is None:
+            self.best, self.broken = best, broken
+        else:
+            self.best[rows], self.broken[rows] = best, broken
         return better
 
     def corners(self, draw: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -126,21 +134,29 @@ class _Run(ABC):
         stay = (~self.broken).nonzero().squeeze(1)
         if len(stay) < len(self.place):
             self.result[self.place] = self.point
-            self.x, self.y, self.point, self.best = self.x[stay], self.y[stay], self.point[stay], self.best[stay]
-            self.place, self.broken, self.rng = self.place[stay], self.broken[stay], self.rng.take(stay)
-            if hasattr(self, "block"):
-                self.block = self.block[stay]
+            self.keep(stay)
         return len(stay) > 0
+
+    def keep(self, stay: Tensor) -> None:
+        """Goes on with the samples at the positions `stay` alone."""
+        self.x, self.y, self.point, self.best = self.x[stay], self.y[stay], self.point[stay], self.best[stay]
+        self.place, self.broken, self.rng = self.place[stay], self.broken[stay], self.rng.take(stay)
+        self.block = self.block[stay]
 
 
 class _Linf(_Run):
-    """Vertical stripes to begin with; then patches of one sign a channel, 2 eps high."""
+    """Vertical stripes to begin with; then patches of one sign a channel, 2 eps high.
+
+    What a query changes is written into the points themselves, and taken back where it does not help.
+    """
 
     @property
     def draws(self) -> int:
         return 2 + self.x.shape[1]
 
     def start(self) -> Tensor:
+        self.least = (self.x - self.threat.radius).clamp_min(self.threat.low).flatten(2)
+        self.most = (self.x + self.threat.radius).clamp_max(self.threat.high).flatten(2)
         stripes = self.rng.child("start").uniform(self.x[:, :, :1, :])
         signs = torch.where(stripes < 0.5, -1.0, 1.0)
         return (self.x + self.threat.radius * signs).clamp(self.threat.low, self.threat.high)
@@ -149,15 +165,30 @@ class _Linf(_Run):
         height, width = self.x.shape[2:]
         side = min(self.knobs.side(number, height * width), height, width)
         inside = windows(*self.corners(draw[:, :2], side), side, self.x)
-        eps, point, x = self.threat.radius, self.point.flatten(2), self.x.flatten(2)
-        old, clean = point.gather(2, inside), x.gather(2, inside)
-        signs = torch.where(draw[:, 2:, None] < 0.5, -1.0, 1.0)
-        new = torch.where(
-            signs > 0, torch.minimum(old + 2 * eps, clean + eps), torch.maximum(old - 2 * eps, clean - eps)
-        )
-        point.scatter_(2, inside, new.clamp_(self.threat.low, self.threat.high))
-        better = self.judge(self.point)
+        point = self.point.flatten(2)
+        old = point.gather(2, inside)
+        leap = torch.where(draw[:, 2:, None] < 0.5, -2 * self.threat.radius, 2 * self.threat.radius)
+        new = torch.minimum(torch.maximum(old + leap, self.least.gather(2, inside)), self.most.gather(2, inside))
+        point.scatter_(2, inside, new)
+        better = self._judge_changed((new != old).flatten(1).any(dim=1))
         point.scatter_(2, inside, torch.where(better[:, None, None], new, old))
+
+    def _judge_changed(self, changed: Tensor) -> Tensor:
+        """`judge`, but that a patch which changes nothing, for the ball and the box leave no room, costs no query.
+
+        On MNIST that is every second one. On a GPU it would cost a host sync to know, so there all are judged.
+        """
+        rows = changed.nonzero().squeeze(1) if changed.device.type == "cpu" else None
+        if rows is None or len(rows) == len(changed):
+            return self.judge(self.point)
+        better = torch.zeros_like(changed)
+        if len(rows):
+            better[rows] = self.judge(self.point[rows], rows)
+        return better
+
+    def keep(self, stay: Tensor) -> None:
+        super().keep(stay)
+        self.least, self.most = self.least[stay], self.most[stay]
 
 
 class _Smooth(_Run):
@@ -205,7 +236,8 @@ class _Smooth(_Run):
 
     def _size(self, delta: Tensor) -> Tensor:
         """The size of each channel, (n, channels, 1)."""
-        return torch.linalg.vector_norm(delta, ord=2 if self.threat.norm is Norm.l2 else 1, dim=2, keepdim=True)
+        size: Tensor = torch.linalg.vector_norm(delta, ord=2 if self.threat.norm is Norm.l2 else 1, dim=2, keepdim=True)
+        return size
 
     def _inside(self, delta: Tensor) -> Tensor:
         """The point at `delta` from the clean image: l2 scaled to eps and cut by the box, l1 projected onto both."""

@@ -66,7 +66,9 @@ def votes(
     for first in range(0, count, at_once):
         draws = range(first, min(first + at_once, count))
         noisy = torch.cat([x + sigma * rng.normal(x, draw=number) for number in draws])
-        answers = torch.cat([model(part) for part in noisy.split(batch_size)]).argmax(dim=1).view(len(draws), len(x))
+        answers = (
+            torch.cat([model(part) for part in torch.split(noisy, batch_size)]).argmax(dim=1).view(len(draws), len(x))
+        )
         out += torch.nn.functional.one_hot(answers, classes).sum(dim=0)
     return out
 

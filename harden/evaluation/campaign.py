@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harden.attacks import Attack, Counted, Model
+from harden.attacks import Attack, Counted, Model, swift
 from harden.data import Split
 from harden.errors import ConfigError, DataError, Interrupted
 from harden.evaluation.inference import at_batch, refuse_probabilities
@@ -141,7 +141,7 @@ class Campaign:
 
     def _attack(self, key: str, attack: Attack, ids: Tensor) -> Part:
         batch, meter, began = self.split.batch(ids.to(self.index.device)), Counted(self.model), time.monotonic()
-        with exact():
+        with exact(), swift(self.model):
             x_adv = attack(meter, batch.x, batch.y, self.threat, rng=self._stream(key).at(batch.index))
         candidates = torch.where(torch.isfinite(x_adv), x_adv, batch.x)
         excess = self.threat.distance(candidates, batch.x).max().item() - self.threat.radius

@@ -33,6 +33,6 @@ def by_class(names: Sequence[str], y: Tensor, clean: Tensor, robust: Tensor, att
         if n:
             wrong = attacked_as[here & (attacked_as >= 0) & (attacked_as != label)]
             mistaken = names[int(torch.bincount(wrong, minlength=len(names)).argmax())] if len(wrong) else None
-            rates = (wilson(int(flags[here].sum()), n) for flags in (clean, robust))
-            rows.append(ClassRow(name, n, *rates, mistaken))
+            held, withstood = (wilson(int(flags[here].sum()), n) for flags in (clean, robust))
+            rows.append(ClassRow(name, n, held, withstood, mistaken))
     return rows

@@ -32,7 +32,8 @@ def write(folder: Path, findings: Findings, more: Mapping[str, Tensor], images: 
     """Writes both files; the SHA-256 of each by name. `more`: further columns, (n,); `images`: further tensors."""
     columns = columns_of(findings) | {name: value.cpu() for name, value in more.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: value.numpy() for name, value in columns.items()})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in columns.items()}
+    np.savez_compressed(buffer, **arrays)
     write_bytes(folder / SAMPLES, buffer.getvalue())
     write_bytes(folder / IMAGES, bytes(save(_images(findings) | {name: v.contiguous() for name, v in images.items()})))
     return {name: sha256_of(folder / name) for name in (SAMPLES, IMAGES)}

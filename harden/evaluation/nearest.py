@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from harden.attacks import Counted, MinimumNorm, Model, frozen
+from harden.attacks import Counted, MinimumNorm, Model, frozen, swift
 from harden.data import Split
 from harden.errors import Interrupted
 from harden.evaluation.inference import at_batch
@@ -39,7 +39,7 @@ def nearest(
 
     def search(few: Tensor) -> Part:
         batch, meter, began = split.batch(few), Counted(model), time.monotonic()
-        with exact(), frozen(meter):
+        with exact(), frozen(meter), swift(model):
             found = attack.closest(meter, batch.x, batch.y, threat, rng=rng.child(KEY).at(batch.index))
         found = torch.where(torch.isfinite(found), found, batch.x).clamp(threat.low, threat.high)
         broken = logits(found).argmax(dim=1) != batch.y

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -33,14 +34,14 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
         (slope,) = torch.autograd.grad(nn.functional.cross_entropy(model(images), y[rows]), images)
         near = (x[rows] + 0.08 * slope.sign()).clamp(0, 1)
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(near), y[rows]).backward()
+        nn.functional.cross_entropy(model(near), y[rows]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     batch = data.test.batch(torch.arange(COUNT))
     right = model(batch.x).argmax(1) == batch.y
     return model.eval(), batch.x[right], batch.y[right]
 
 
-PAIRS = {
+PAIRS: dict[str, tuple[Attack, Any]] = {
     "APGD-CE": (ApgdCe(), lambda model: torchattacks.APGD(model, eps=EPS, steps=100, seed=0)),
     "APGD-T": (ApgdT(), lambda model: torchattacks.APGDT(model, eps=EPS, steps=100, seed=0)),
     "FAB-T": (FabT(), lambda model: torchattacks.FAB(model, eps=EPS, steps=100, multi_targeted=True, seed=0)),
@@ -70,4 +71,5 @@ def test_flags_agree_on_99_percent_and_ours_never_leave_more(
 def _broken(attack: Attack, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     threat = ThreatModel(eps=str(EPS))
     x_adv = attack(model, x, y, threat, rng=stream(0).at(torch.arange(len(y))))
-    return model(threat.project(x_adv, x)).argmax(1) != y
+    broken: Tensor = model(threat.project(x_adv, x)).argmax(1) != y
+    return broken

@@ -1,5 +1,7 @@
 """Minimum-norm attacks against the true distances of linear models, found by linear programming and by bisection."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,8 @@ def true_distance(model: Linear, norm: Norm) -> Tensor:
         for target in set(range(len(model.weight))) - {int(y[i])}:
             normal = (model.weight[target] - model.weight[y[i]]).double().numpy()
             gap = float(logits[i, y[i]] - logits[i, target])
-            best[i] = min(best[i], SOLVE[norm](normal, gap, X[i].flatten().double().numpy()))
+            found = SOLVE[norm](normal, gap, X[i].flatten().double().numpy())
+            best[i] = min(float(best[i]), found)
     return best
 
 
@@ -66,7 +69,7 @@ def by_program(normal: np.ndarray, gap: float, x: np.ndarray, *, sup: bool) -> f
     return float(answer.fun) if answer.success else float("inf")
 
 
-SOLVE = {
+SOLVE: dict[Norm, Callable[[np.ndarray, float, np.ndarray], float]] = {
     Norm.l2: by_bisection,
     Norm.linf: lambda normal, gap, x: by_program(normal, gap, x, sup=True),
     Norm.l1: lambda normal, gap, x: by_program(normal, gap, x, sup=False),

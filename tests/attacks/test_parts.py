@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harden.attacks import ApgdT, Art, Counted, Pgd, Square, bpda, expectation
+from harden.attacks import ApgdT, Art, Counted, Pgd, Square, bpda, expectation, swift
 from harden.attacks.art import names
 from harden.attacks.climb import checkpoints, climb
 from harden.attacks.losses import cross_entropy, dlr, targeted_dlr
@@ -38,8 +38,9 @@ def test_a_climb_that_overshoots_halves_its_step_until_it_stands_on_the_peak() -
 
 def test_dlr_knows_neither_shift_nor_scale() -> None:
     z, y, target = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)), torch.arange(5), torch.arange(1, 6)
-    for loss in (lambda v: dlr(v, y), lambda v: targeted_dlr(v, y, target)):
-        torch.testing.assert_close(loss(z * 7 + 3), loss(z), rtol=1e-4, atol=1e-5)
+    moved = z * 7 + 3
+    torch.testing.assert_close(dlr(moved, y), dlr(z, y), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(targeted_dlr(moved, y, target), targeted_dlr(z, y, target), rtol=1e-4, atol=1e-5)
     ranked = z.sort(1, descending=True).values
     wanted = (z[0].clone().index_fill(0, y[:1], -99).max() - z[0, 0]) / (ranked[0, 0] - ranked[0, 2])
     assert dlr(z, y)[0].item() == pytest.approx(wanted.item(), rel=1e-5)
@@ -118,14 +119,15 @@ def test_bpda_goes_forward_by_one_and_back_by_the_other() -> None:
 
 
 def test_bpda_opens_a_quantised_model_to_pgd() -> None:
-    linear = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    linear, x = model_of(2), torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def closed(z: Tensor) -> Tensor:
-        return linear((z * 8).round() / 8)
+        out: Tensor = linear((z * 8).round() / 8)
+        return out
 
     def opened(z: Tensor) -> Tensor:
-        return linear(bpda(lambda v: (v * 8).round() / 8)(z))
+        out: Tensor = linear(bpda(lambda v: (v * 8).round() / 8)(z))
+        return out
 
     y, threat, rng = closed(x).argmax(1), ThreatModel(eps="0.3"), stream(0).at(torch.arange(6))
     attack = Pgd(steps=10, start=False)
@@ -137,7 +139,7 @@ def model_of(classes: int = 3) -> nn.Module:
     rng = torch.Generator().manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
     with torch.no_grad():
-        model[1].weight.copy_(torch.randn(classes, 64, generator=rng))
+        model[1].get_parameter("weight").copy_(torch.randn(classes, 64, generator=rng))
     return model
 
 
@@ -157,7 +159,7 @@ def test_arts_attacks_run_for_real_alike_each_time_and_leave_no_trace(
 ) -> None:
     model, x = model_of(), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     meter, y = Counted(model), model(x).argmax(1)
-    plain, torchs = np.random.get_state()[1].copy(), torch.get_rng_state()
+    plain, torchs = np.asarray(np.random.get_state()[1]).copy(), torch.get_rng_state()
     model.train()
     once, again = (attack(meter, x, y, ThreatModel(eps="0.3"), rng=RNG) for _ in range(2))
     assert meter.forwards > 4
@@ -165,7 +167,7 @@ def test_arts_attacks_run_for_real_alike_each_time_and_leave_no_trace(
     torch.testing.assert_close(once, again)
     assert model.training
     assert all(p.requires_grad for p in model.parameters())
-    assert (np.random.get_state()[1] == plain).all()
+    assert (np.asarray(np.random.get_state()[1]) == plain).all()
     assert torch.equal(torch.get_rng_state(), torchs)
     assert capfd.readouterr().out == ""
 
@@ -178,3 +180,34 @@ def test_an_unknown_attack_of_arts_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="cannot hold eps"):
         Art("DeepFool", {"eps": 3})
     assert {"AutoAttack", "BoundaryAttack", "DeepFool"} <= set(names())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (3, 1, 1), (3, 2, 0), (5, 3, 2), (1, 1, 0)])
+def test_swift_gradients_are_autograds_and_leave_no_trace(
+    channels: int, kernel: int, stride: int, padding: int
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        conv = nn.Conv2d(channels, 6, kernel, stride=stride, padding=padding).requires_grad_(False)
+        x = torch.rand(5, channels, 11, 10, requires_grad=True)
+        weight = torch.randn(conv(x).shape)
+    wanted = torch.autograd.grad((conv(x) * weight).sum(), x)[0]
+    plain = conv(x).detach()
+    with swift(nn.Sequential(conv)):
+        torch.testing.assert_close(conv(x), plain, rtol=0, atol=0)
+        found = torch.autograd.grad((conv(x) * weight).sum(), x)[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    assert "forward" not in vars(conv)
+
+
+def test_swift_leaves_alone_what_it_does_not_know() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, dilation=2), nn.Linear(2, 2)).double()
+    with swift(model):
+        assert not any("forward" in vars(one) for one in model)
+    with swift(lambda x: x):
+        pass
+    conv = nn.Conv2d(1, 1, 3)  # its weights want gradients: they must come
+    with swift(conv):
+        conv(torch.rand(1, 1, 5, 5, requires_grad=True)).sum().backward()
+    assert conv.weight.grad is not None

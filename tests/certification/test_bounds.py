@@ -23,7 +23,7 @@ def fresh(*layers: nn.Module, seed: int = 0) -> Classifier:
     with seeded(stream(seed, "net")):
         for layer in layers:
             if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+                layer.reset_parameters()  # type: ignore[operator]
     return Classifier(nn.Sequential(*layers), **BOX).eval()
 
 
@@ -56,7 +56,7 @@ def images(n: int, *shape: int) -> Tensor:
 def test_a_linear_model_is_bounded_exactly(method: Method) -> None:
     model, x = fresh(nn.Flatten(), nn.Linear(16, 4)), images(10, 1, 4, 4)
     y = torch.arange(10) % 4
-    weight = (model.net[1].weight / 0.4).detach().double()  # type: ignore[index,operator]
+    weight = (model.net[1].weight / 0.4).detach().double()  # type: ignore[index]
     slope = weight[y][:, None] - weight[None]
     flat = x.flatten(1).double()[:, None]
     room = torch.where(slope > 0, flat.clamp(max=0.2), (1 - flat).clamp(max=0.2))
@@ -70,7 +70,7 @@ def test_a_linear_model_is_bounded_exactly(method: Method) -> None:
 def test_on_two_pixels_certified_is_at_most_the_grid_is_at_most_the_attack(seed: int) -> None:
     model, x = fresh(nn.Flatten(), nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3), seed=seed), images(40, 1, 1, 2)
     with torch.no_grad():  # no class ahead of the others everywhere
-        model.net[3].bias -= model(x).mean(0)  # type: ignore[index,operator]
+        model.net[3].bias -= model(x).mean(0)  # type: ignore[index]
     y, threat = model(x).argmax(1), ThreatModel(eps="0.15")
     steps = torch.linspace(-0.15, 0.15, 61)
     offsets = torch.tensor(list(product(steps.tolist(), repeat=2))).view(-1, 1, 1, 1, 2)
@@ -120,7 +120,7 @@ def test_bounds_are_differentiable_in_the_weights() -> None:
     model, x = convolutional(), images(4, 1, 8, 8)
     for method in METHODS:
         model.zero_grad()
-        margins(model, x, torch.arange(4), ThreatModel(eps="0.1"), method=method).sum().backward()
+        margins(model, x, torch.arange(4), ThreatModel(eps="0.1"), method=method).sum().backward()  # type: ignore[no-untyped-call]
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         assert len(gradients) >= 8
         assert all(bool(torch.isfinite(g).all()) for g in gradients)
@@ -152,4 +152,4 @@ def test_other_norms_are_refused() -> None:
     model = fresh(nn.Flatten(), nn.Linear(4, 2))
     for call in (margins, certified):
         with pytest.raises(ConfigError, match="speak of linf"):
-            call(model, images(2, 1, 2, 2), torch.zeros(2).long(), ThreatModel(norm=Norm.l2))  # type: ignore[operator]
+            call(model, images(2, 1, 2, 2), torch.zeros(2).long(), ThreatModel(norm=Norm.l2))

@@ -91,9 +91,9 @@ def test_archived_images_lie_in_ball_and_box_and_break_the_model(split: Split) -
 
 def test_a_campaign_that_is_begun_again_finds_the_same_bits(split: Split, tmp_path: Path) -> None:
     whole = run(split)
-    journal, seen = Journal(tmp_path, "plan"), []
+    journal = Journal(tmp_path, "plan")
     with pytest.raises(Interrupted):
-        run(split, journal=journal, stop=lambda: bool(seen.append(1)) or len(seen) > 4)
+        run(split, journal=journal, stop=lambda: len(list(tmp_path.rglob("*.safetensors"))) > 4)
     parts = sorted(tmp_path.rglob("*.safetensors"))
     assert 3 < len(parts) < 9
     stamps = {path: path.stat().st_mtime_ns for path in parts}
@@ -208,6 +208,6 @@ def test_rounding_to_eight_bits_stays_in_the_ball_and_lands_on_the_grid() -> Non
     x_adv = (x + (torch.rand(20, 50) * 2 - 1) * 0.1).clamp(0, 1)
     grid = rounded(x_adv, x)
     torch.testing.assert_close(grid * 255, (grid * 255).round(), rtol=0, atol=1e-4)
-    assert ((grid - x).abs() <= (x_adv - x).abs() + 1e-6).all()
+    assert ((grid - x).abs() <= (x_adv - x).abs() + 5e-6).all()
     exact = x + 8 / 255
     torch.testing.assert_close(rounded(exact.clamp(0, 1), x), exact.clamp(0, 1).mul(255).round() / 255)

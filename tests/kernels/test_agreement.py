@@ -151,3 +151,27 @@ def test_reference_torch_and_numba_all_ran() -> None:
         pytest.skip("the table above was deselected, or ran in another process")
     assert wanted == RAN
     assert set(kernels.available()) == {"torch", "numba"}
+
+
+@pytest.mark.parametrize("euclidean", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_step_onto_a_plane_is_the_references(engine: str, euclidean: bool) -> None:
+    rng = torch.Generator().manual_seed(3)
+    point, normal = torch.rand(40, 60, generator=rng), torch.randn(40, 60, generator=rng)
+    point[:, :10], normal[:, 5:15] = point[:, :10].round(), 0.0  # at the box's edge, and pixels that do not matter
+    offset = torch.randn(40, generator=rng) * torch.logspace(-3, 2, 40)  # from near planes to ones out of reach
+    offset[0] = 0.0
+    out = torch.empty_like(point)
+    with kernels.using(engine):
+        kernels.onto_plane(point, normal, offset, euclidean=euclidean, out=out, **BOX)
+    wanted = reference.onto_plane(point.numpy(), normal.numpy(), offset.numpy(), euclidean=euclidean, **BOX)
+    np.testing.assert_allclose(out.numpy(), wanted, rtol=0, atol=2e-5)
+    assert (out[0] == 0).all()
+
+
+def test_a_plane_needs_one_offset_a_point() -> None:
+    point = torch.rand(3, 4)
+    with pytest.raises(ValueError, match="wanted one number a sample"):
+        kernels.onto_plane(point, point, torch.zeros(2), euclidean=True, out=torch.empty(3, 4), **BOX)
+    with pytest.raises(ValueError, match=r"must be \(n, pixels\)"):
+        kernels.onto_plane(point[None], point[None], torch.zeros(1), euclidean=True, out=torch.empty(1, 3, 4), **BOX)

@@ -8,6 +8,7 @@ import pytest
 from harden.attacks import Fgsm, Pgd
 from harden.data import Mnist
 from harden.errors import ConfigError
+from harden.ledger import Tracking
 from harden.models import Mlp
 from harden.threat import ThreatModel
 from harden.training import (
@@ -18,7 +19,6 @@ from harden.training import (
     Recipe,
     Schedule,
     Sgd,
-    Tracking,
     Trades,
     TrainRequest,
     Watchdog,

@@ -72,7 +72,7 @@ def _training_inside(model: nn.Module, x: Tensor) -> set[str]:
     """The parts that are in training mode while the model runs, though it was put into eval mode."""
     seen: set[str] = set()
     hooks = [
-        module.register_forward_pre_hook(lambda m, _, name=name: seen.add(name) if m.training else None)  # type: ignore[misc]
+        module.register_forward_pre_hook(lambda m, _, name=name: seen.add(name) if m.training else None)
         for name, module in model.named_modules()
     ]
     try:

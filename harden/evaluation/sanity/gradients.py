@@ -85,9 +85,9 @@ def _watched() -> Iterator[list[str]]:
 
     def noted_backward(*args: Any, **kwargs: Any) -> Any:
         calls.append("backward")
-        return backward(*args, **kwargs)
+        return backward(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    torch.autograd.grad, torch.Tensor.backward = noted_grad, noted_backward  # type: ignore[assignment, method-assign]
+    torch.autograd.grad, torch.Tensor.backward = noted_grad, noted_backward  # type: ignore[method-assign]
     try:
         yield calls
     finally:

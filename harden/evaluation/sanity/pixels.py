@@ -31,7 +31,9 @@ def pixels_are_right(subject: Subject) -> Row:
 def _clean(subject: Subject) -> tuple[float, int]:
     """The share of up to `MANY` samples that are right, and their number."""
     ids = subject.index[:MANY]
-    right = [(subject.logits(b.x).argmax(1) == b.y) for b in map(subject.split.batch, ids.split(subject.batch_size))]
+    right = [
+        (subject.logits(b.x).argmax(1) == b.y) for b in map(subject.split.batch, torch.split(ids, subject.batch_size))
+    ]
     return int(torch.cat(right).sum()) / len(ids), len(ids)
 
 

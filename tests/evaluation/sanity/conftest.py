@@ -30,7 +30,8 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.activation(self.norm(self.conv((x - 0.3) / 0.37)))
-        return self.out(self.activation(self.hidden(F.avg_pool2d(h, 2).flatten(1))))
+        out: Tensor = self.out(self.activation(self.hidden(F.avg_pool2d(h, 2).flatten(1))))
+        return out
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,7 @@ def trained(net: nn.Module, data: DataSet, how: str = "clean", epochs: int = 8, 
     net.train(mode)
     for epoch in range(epochs):
         order = torch.randperm(len(data.train), generator=stream(0, "order", epoch).generator())
-        for number, ids in enumerate(order.split(64)):
+        for number, ids in enumerate(torch.split(order, 64)):
             batch = data.train.batch(ids)
             rng = stream(0, "train", epoch, number).at(ids)
             x = perturbed(net, batch.x, batch.y, rng, how)
@@ -72,7 +73,7 @@ def trained(net: nn.Module, data: DataSet, how: str = "clean", epochs: int = 8, 
             else:
                 loss = F.cross_entropy(net(x), batch.y)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             with torch.no_grad():
                 for one, other_one in zip(averaged.parameters(), net.parameters(), strict=True):
