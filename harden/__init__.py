@@ -3,11 +3,14 @@
 The map of the house. Doors (`python -m harden.<verb>`) read the configuration and write results; rooms do
 the work and know neither configuration files nor the ledger.
 
-    train, evaluate           doors: harden a classifier; measure a weights file
+    train, evaluate           doors: harden a classifier; measure a weights file, verify what was measured
     door, schema              what doors share; which dataclass stands behind which option
+    session, examination      a training and an evaluation, as the doors run them
     threat                    norm, eps and pixel box as one value
     attacks                   ways to look for adversarial examples (they propose)
-    evaluation                the judge who decides, intervals, loss surface
+    evaluation                the judge who decides, suites, evidence, sanity checks, curves, comparisons
+    certification             lower bounds: intervals, CROWN-IBP, randomised smoothing
+    reporting                 an evaluation as one HTML file
     training                  recipe, loop, objectives, watchdogs, exact resume
     models, data              networks from pixels to logits; data sets kept as uint8
     kernels                   the hot loops of perturbation, several engines behind one interface

@@ -43,7 +43,7 @@ def evaluation_table(told: Mapping[str, Any], folder: Path, recorded: str) -> No
 def verification_table(checks: Sequence[Check], told: Mapping[str, Any]) -> None:
     """Prints which numbers hold, and those that do not one by one."""
     out = _console()
-    wrong = [check for check in checks if not check.holds]
+    wrong = sorted((check for check in checks if not check.holds), key=lambda check: check.name[:5] != "worst")
     for check in wrong[:SHOWN]:
         said, found = (_short(value) for value in (check.said, check.found))
         out.print(f"does not hold: {check.name}: the evaluation says {said}, found {found}")

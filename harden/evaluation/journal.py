@@ -4,18 +4,16 @@ A killed campaign that is begun again reads them and repeats at most the batch t
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from harden.files import write_bytes, write_json
+from harden.files import write_bytes
 
 PARTS = "parts"
 
@@ -56,25 +54,6 @@ class Journal:
             part = make()
             write_bytes(path, self._packed(part))
         return part
-
-    def plain(self, name: str, make: Callable[[], Any]) -> Any:
-        """Plain data under `name`, in the same way."""
-        if self.folder is None:
-            return make()
-        path = self.folder / f"{name}.json"
-        try:
-            kept = json.loads(path.read_text())
-        except (OSError, ValueError):
-            kept = {}
-        if kept.get("plan") != self.plan:
-            kept = {"plan": self.plan, "value": make()}
-            write_json(path, kept)
-        return kept["value"]
-
-    def settle(self) -> None:
-        """Removes the parts, once the evidence is written."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _packed(self, part: Part) -> bytes:
         tensors = {name: value.contiguous().cpu() for name, value in _tensors(part)}

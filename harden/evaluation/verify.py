@@ -81,7 +81,8 @@ def nearest_again(
 def compared(said: Any, found: Any, name: str = "") -> Iterator[Check]:
     """A check for every number and name in `found`, under its dotted path; what was only timed is left out."""
     if isinstance(found, Mapping):
-        for key in found.keys() - TIMED if name.startswith(("attacks", "worst_case")) else found.keys():
+        timed = TIMED if name.startswith(("attacks", "worst_case")) else frozenset()
+        for key in (key for key in found if key not in timed):
             below = said.get(key) if isinstance(said, Mapping) else None
             yield from compared(below, found[key], f"{name}.{key}" if name else str(key))
     elif isinstance(found, list):
