@@ -106,7 +106,7 @@ def project_l1(x_adv: Floats, x: Floats, eps: float, low: float, high: float, ou
 
 @_loop
 def onto_plane(
-    point: Floats, normal: Floats, offset: Floats, low: float, high: float, euclidean: bool, out: Floats
+    point: Floats, normal: Floats, offset: Floats, low: Single, high: Single, euclidean: bool, out: Floats
 ) -> None:
     for i in prange(len(out)):
         _onto_plane(point[i], normal[i], offset[i], euclidean, low, high, out[i])
@@ -187,7 +187,7 @@ def _stretched(length: Floats, room: Floats, share: float) -> tuple[float, float
 
 @_serial
 def _onto_plane(
-    point: Floats, normal: Floats, offset: float, euclidean: bool, low: float, high: float, out: Floats
+    point: Floats, normal: Floats, offset: float, euclidean: bool, low: Single, high: Single, out: Floats
 ) -> None:
     way, wanted = np.float32(-1.0 if offset > 0 else 1.0), abs(offset)
     room, weight = np.empty_like(point), np.empty_like(point)
@@ -214,7 +214,7 @@ def _plane_reach(weight: Floats, room: Floats, wanted: float, euclidean: bool) -
 
 
 @_sum
-def _plane_sum(weight: Floats, room: Floats, reach: float, euclidean: bool) -> tuple[float, float]:
+def _plane_sum(weight: Floats, room: Floats, reach: Single, euclidean: bool) -> tuple[float, float]:
     """How far the plane's equation has come at `reach`, and how fast it goes on."""
     total, slope = 0.0, 0.0
     for j in range(len(weight)):

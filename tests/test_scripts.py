@@ -123,3 +123,49 @@ def test_the_benchmark_of_training_runs_against_art_without_mnist(tmp_path: Path
 def test_a_folder_without_mnist_is_an_error_not_noise(tmp_path: Path, bench: ModuleType) -> None:
     with pytest.raises(DataError, match="no MNIST files"):
         bench.mnist(str(tmp_path), images=10)
+
+
+EVALUATION = SCRIPT.with_name("bench_evaluation.py")
+
+
+@pytest.fixture(scope="module")
+def bench_evaluation() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_evaluation", EVALUATION)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(EVALUATION)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_evaluation"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_benchmark_of_evaluation_reports_ratios_and_agreement(
+    bench_evaluation: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from types import SimpleNamespace
+
+    bench = SimpleNamespace(index=torch.arange(10), threat=SimpleNamespace(eps="0.3"))
+    sides = [
+        {
+            bench_evaluation.OURS: bench_evaluation.Measured(2.0, 8, (1, 2)),
+            bench_evaluation.SAME: bench_evaluation.Measured(2.0 * ratio, 9, (1,)),
+        }
+        for ratio in (1.0, 3.0, 2.0)
+    ]
+    told = bench_evaluation.report(bench, sides, [bench_evaluation.Agreement("APGD-CE", 50, 5, 6, 49)])
+    out = capsys.readouterr().out
+    assert "| torchattacks, same budget | 90.0% | 2.00 | 1.00 to 3.00 |" in out
+    assert "| APGD-CE | 50 | 5 | 6 | 98.0% |" in out
+    assert told["agreement"][0]["equal"] == 49
+
+
+def test_the_benchmark_of_evaluation_tells_what_is_missing_in_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EVALUATION), "--weights", str(tmp_path / "none.safetensors"), "--root", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().startswith("bench_evaluation: ")
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -74,7 +74,7 @@ class _Convolved(torch.autograd.Function):
         return F.conv2d(x, weight, bias, stride, padding)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,) = ctx.saved_tensors
         back = _folded if weight.shape[1] <= FEW else _transposed
         return back(gradient, weight, ctx.shape, ctx.stride, ctx.padding), None, None, None, None

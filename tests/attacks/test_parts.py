@@ -1,5 +1,7 @@
 """The parts of single attacks: checkpoints, halving, patches, hooks, and what ART is asked."""
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -159,7 +161,7 @@ def test_arts_attacks_run_for_real_alike_each_time_and_leave_no_trace(
 ) -> None:
     model, x = model_of(), torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     meter, y = Counted(model), model(x).argmax(1)
-    plain, torchs = np.asarray(np.random.get_state()[1]).copy(), torch.get_rng_state()
+    plain, torchs = cast(Any, np.random.get_state())[1].copy(), torch.get_rng_state()
     model.train()
     once, again = (attack(meter, x, y, ThreatModel(eps="0.3"), rng=RNG) for _ in range(2))
     assert meter.forwards > 4
@@ -167,7 +169,7 @@ def test_arts_attacks_run_for_real_alike_each_time_and_leave_no_trace(
     torch.testing.assert_close(once, again)
     assert model.training
     assert all(p.requires_grad for p in model.parameters())
-    assert (np.asarray(np.random.get_state()[1]) == plain).all()
+    assert (cast(Any, np.random.get_state())[1] == plain).all()
     assert torch.equal(torch.get_rng_state(), torchs)
     assert capfd.readouterr().out == ""
 
