@@ -6,10 +6,11 @@ seeded here and put back.
 
 import difflib
 import inspect
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -24,8 +25,21 @@ from harden.threat import Norm, ThreatModel
 
 NORMS = {Norm.linf: float("inf"), Norm.l2: 2, Norm.l1: 1}
 
-OURS = ("batch_size", "clip_values", "eps", "estimator", "classifier", "norm", "verbose")
-"""What the threat model and the call decide, hence no argument of the attack's."""
+OURS = ("batch_size", "clip_values", "eps", "estimator", "classifier", "norm", "targeted", "verbose")
+"""What the threat model and the call decide, hence no argument of the attack's. A targeted attack would aim at the
+label it is given, which is the true one, and break nothing; for some of ART's that is the default."""
+
+AIMED = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
+"""Attacks that always take the labels given for targets: these are given the likeliest wrong class."""
+
+SINGLE = {"ShadowAttack": 400, "SimBA": 1}
+"""Attacks that take one image at a time, and the batch size that each must have."""
+
+PROBABLE = ("NewtonFool", "SimBA", "VirtualAdversarialMethod")
+"""Attacks that want probabilities where all others want logits."""
+
+FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, StopIteration)
+"""What ART's attacks raise, beside ValueError and TypeError, on a model or a NumPy they do not fit."""
 
 
 @dataclass(frozen=True)
@@ -52,31 +66,51 @@ class Art(Attack):
         _checked(self.name, self.args)
 
     def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
-        """What ART generates. Raises ConfigError for a name or an argument that ART does not have."""
-        if not len(x):
-            return x
-        stream = rng.child("art", *(() if rng.rows is None else (int(rng.rows[0]),)))
-        with _quiet(), seeded_numpy(stream), seeded(stream, x.device), torch.enable_grad():
+        """What ART generates, projected, for a nearest point may lie beyond the ball.
+
+        Alike for the same images in the same batch: ART draws for a batch, not for a sample. Raises ConfigError for
+        a name or an argument that ART does not have, HardenError where the attack does not fit the model.
+        """
+        size = 1 if self.name in SINGLE else max(len(x), 1)
+        parts = torch.arange(len(x), device=x.device).split(size)
+        out = [self._generated(model, x[few], y[few], threat, rng.take(few)) for few in parts]
+        return threat.project(torch.cat(out), x) if out else x
+
+    def _generated(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, rng: Stream) -> Tensor:
+        assert rng.rows is not None
+        stream = rng.child("art", int(rng.rows[0]))
+        with (
+            _quiet(),
+            redirect_stderr(io.StringIO()),
+            seeded_numpy(stream),
+            seeded(stream, x.device),
+            torch.enable_grad(),
+        ):
             attack = self._made(model, x, threat)
+            wanted = _runner_up(model, x, y) if self.name in AIMED else y
+            labels = nn.functional.one_hot(wanted, attack.estimator.nb_classes)  # the one form that all of them take
             try:
-                x_adv = attack.generate(x=x.cpu().numpy(), y=y.cpu().numpy())
+                x_adv = attack.generate(x=x.cpu().numpy(), y=labels.cpu().numpy())
             except ImportError as error:
                 raise MissingExtra(f"ART's {self.name} needs more: {error}", "install the package it names") from error
-            except (ValueError, TypeError, NotImplementedError) as error:
-                raise HardenError(f"ART's {self.name} failed: {error}", "see its arguments: attack.args") from error
+            except (*FAILURES, ValueError, TypeError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise HardenError(f"ART's {self.name} failed: {reason}", "see its arguments: attack.args") from error
         return torch.from_numpy(x_adv).to(x)
 
     def _made(self, model: Model, x: Tensor, threat: ThreatModel) -> Any:
         kind, knobs = _checked(self.name, self.args)
-        given = {"norm": NORMS[threat.norm], "eps": threat.radius, "batch_size": len(x), "verbose": False}
+        given = {"norm": NORMS[threat.norm], "eps": threat.radius, "targeted": False, "verbose": False}
+        given |= {"batch_size": SINGLE.get(self.name, len(x))}
         given |= {"eps_step": threat.radius / 4}  # ART's own default may exceed eps, which it then refuses
         wanted = {name: value for name, value in given.items() if name in knobs} | self.args
         try:
-            return kind(_classifier(model, x, threat), **wanted)
+            return kind(_classifier(model, x, threat, probable=self.name in PROBABLE), **wanted)
         except ImportError as error:
             raise MissingExtra(f"ART's {self.name} needs more: {error}", "install the package it names") from error
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"ART's {self.name} refuses its arguments: {error}") from error
+        except (*FAILURES, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(f"ART's {self.name} refuses its arguments: {reason}") from error
 
 
 def names() -> list[str]:
@@ -132,13 +166,13 @@ def _evasion() -> Any:
     return art.attacks.evasion
 
 
-def _classifier(model: Model, x: Tensor, threat: ThreatModel) -> Any:
+def _classifier(model: Model, x: Tensor, threat: ThreatModel, *, probable: bool) -> Any:
     from art.estimators.classification import PyTorchClassifier
 
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
     return PyTorchClassifier(
-        model=_Module(model),
+        model=_Module(model, probable),
         loss=nn.CrossEntropyLoss(),
         input_shape=tuple(x.shape[1:]),
         nb_classes=classes,
@@ -147,15 +181,21 @@ def _classifier(model: Model, x: Tensor, threat: ThreatModel) -> Any:
     )
 
 
+def _runner_up(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(x).scatter(1, y[:, None], -torch.inf).argmax(dim=1)
+
+
 class _Module(nn.Module):
     """ART wants a module; its own parameters would be moved and switched to training, so they are kept out."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, probable: bool) -> None:
         super().__init__()
-        self.call = [model]
+        self.call, self.probable = [model], probable
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.call[0](x.float())  # some attacks of ART compute in float64
+        logits = self.call[0](x.float())  # some attacks of ART compute in float64
+        return logits.softmax(dim=1) if self.probable else logits
 
 
 @contextmanager
