@@ -72,20 +72,14 @@ class Art(Attack):
         a name or an argument that ART does not have, HardenError where the attack does not fit the model.
         """
         size = 1 if self.name in SINGLE else max(len(x), 1)
-        parts = torch.arange(len(x), device=x.device).split(size)
+        parts = torch.split(torch.arange(len(x), device=x.device), size)
         out = [self._generated(model, x[few], y[few], threat, rng.take(few)) for few in parts]
         return threat.project(torch.cat(out), x) if out else x
 
     def _generated(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, rng: Stream) -> Tensor:
         assert rng.rows is not None
         stream = rng.child("art", int(rng.rows[0]))
-        with (
-            _quiet(),
-            redirect_stderr(io.StringIO()),
-            seeded_numpy(stream),
-            seeded(stream, x.device),
-            torch.enable_grad(),
-        ):
+        with _quiet(), seeded_numpy(stream), seeded(stream, x.device), torch.enable_grad():
             attack = self._made(model, x, threat)
             wanted = _runner_up(model, x, y) if self.name in AIMED else y
             labels = nn.functional.one_hot(wanted, attack.estimator.nb_classes)  # the one form that all of them take
@@ -200,12 +194,12 @@ class _Module(nn.Module):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Inside, ART neither warns nor logs below errors."""
+    """Inside, ART neither warns, nor logs below errors, nor draws the progress bars that no argument turns off."""
     logger = logging.getLogger("art")
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
