@@ -41,7 +41,7 @@ class Stream:
         """This stream for the samples whose ids are `rows`."""
         return replace(self, rows=rows)
 
-    def take(self, index: Tensor) -> "Stream":
+    def take(self, index: Tensor | slice) -> "Stream":
         """This stream for those of its samples that stand at the positions `index`."""
         if self.rows is None:
             raise ValueError("the stream holds no sample ids to take from")

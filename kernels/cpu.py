@@ -4,7 +4,10 @@ For the main process only: a forked worker that calls a parallel loop after its 
 """
 
 import math
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import numba
 import numpy as np
@@ -27,6 +30,9 @@ def _launch() -> int:
 
 
 _LIMIT = _launch()
+
+_TURN = threading.Lock() if numba.threading_layer() == "workqueue" else nullcontext()  # type: ignore[attr-defined]
+"""numba's layer of last resort, where there is neither OpenMP nor TBB, ends the process when two threads call it."""
 
 
 def step_linf(
@@ -87,18 +93,13 @@ def project_l1(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float,
 def onto_plane(
     point: Tensor, normal: Tensor, offset: Tensor, *, euclidean: bool, low: float, high: float, out: Tensor
 ) -> Tensor:
-    _share_threads(out)
     arrays = _array(point), _array(normal), offset.detach().numpy()
-    loops.onto_plane(*arrays, np.float32(low), np.float32(high), euclidean, _array(out))
-    torch.autograd.graph.increment_version(out)
-    return out
+    return _compute(loops.onto_plane, *arrays, np.float32(low), np.float32(high), euclidean, out=out)
 
 
 def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
-    _share_threads(out)
-    loops.uniform(key & 0xFFFFFFFF, key >> 32, rows.numpy(), draw, np.float32(low), np.float32(span), _array(out))
-    torch.autograd.graph.increment_version(out)
-    return out
+    words = key & 0xFFFFFFFF, key >> 32
+    return _compute(loops.uniform, *words, rows.numpy(), draw, np.float32(low), np.float32(span), out=out)
 
 
 def _run(
@@ -108,8 +109,13 @@ def _run(
     out: Tensor,
     *counts: int,
 ) -> Tensor:
+    return _compute(loop, *map(_array, tensors), *map(np.float32, numbers), *counts, out=out)
+
+
+def _compute(loop: Callable[..., None], *arguments: Any, out: Tensor) -> Tensor:
     _share_threads(out)
-    loop(*map(_array, tensors), *map(np.float32, numbers), *counts, _array(out))
+    with _TURN:
+        loop(*arguments, _array(out))
     torch.autograd.graph.increment_version(out)  # autograd cannot see writes that bypass torch
     return out
 

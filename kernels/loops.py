@@ -27,7 +27,7 @@ _TRIALS = 320  # four to seven are usual; 320 leave 40 halvings, a float32's wor
 
 
 def _loop(function: Function) -> Function:
-    return cast(Function, numba.njit(parallel=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(parallel=True, nogil=True, error_model="numpy")(function))
 
 
 def _serial(function: Function) -> Function:

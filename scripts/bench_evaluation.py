@@ -7,12 +7,9 @@ threads, and are judged by the same code: each round one after the other, every 
 torchattacks' AutoAttack leaves APGD, APGD-T and FAB at its own default of 10 steps where AutoAttack's standard set
 has 100: it is timed as shipped, and with the steps of the set (`same budget`), which is the comparison of like with
 like. With `--agreement` each attack of the set is run by itself on every image that is right when clean, by both
-sides, and their flags are compared sample by sample.
+sides, and their flags are compared sample by sample; beside them stands how far one side agrees with itself when
+its random start is another.
 """
-
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; spinning threads steal cores
 
 import argparse
 import importlib.util
@@ -21,6 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import harden.openmp  # noqa: F401  before torch: threads that spin long steal cores from either side
 from harden.attacks import ApgdCe, ApgdT, Attack, FabT, Square
 from harden.data import Mnist, load
 from harden.environment import environment
@@ -54,13 +53,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One attack by itself on both sides: how many images each broke, and on how many the two agree."""
+    """One attack by itself on both sides: how many images each broke, and on how many the two agree.
+
+    `chance`: on how many each side agrees with itself under another seed, the lower of the two.
+    """
 
     attack: str
     images: int
     ours: int
     theirs: int
     equal: int
+    chance: int
 
 
 class Bench:
@@ -140,18 +143,19 @@ def _same_budget(model: nn.Module, radius: float, seed: int) -> Any:
 def agreements(bench: Bench) -> Iterator[Agreement]:
     """Each attack of the set by itself, with its own defaults, on every image that is right when clean."""
     torchattacks, radius = _torchattacks(), bench.threat.radius
-    pairs: list[tuple[Attack, Callable[[nn.Module], Any]]] = [
-        (ApgdCe(), lambda model: torchattacks.APGD(model, eps=radius, steps=100, seed=0)),
-        (ApgdT(), lambda model: torchattacks.APGDT(model, eps=radius, steps=100, seed=0)),
-        (FabT(), lambda model: torchattacks.FAB(model, eps=radius, steps=100, multi_targeted=True, seed=0)),
-        (Square(whole=False), lambda model: torchattacks.Square(model, eps=radius, n_queries=5000, seed=0)),
+    pairs: list[tuple[Attack, Callable[[int, nn.Module], Any]]] = [
+        (ApgdCe(), lambda seed, model: torchattacks.APGD(model, eps=radius, steps=100, seed=seed)),
+        (ApgdT(), lambda seed, model: torchattacks.APGDT(model, eps=radius, steps=100, seed=seed)),
+        (FabT(), lambda seed, model: torchattacks.FAB(model, eps=radius, steps=100, multi_targeted=True, seed=seed)),
+        (Square(whole=False), lambda seed, model: torchattacks.Square(model, eps=radius, n_queries=5000, seed=seed)),
     ]
+    images = int(bench.right.sum())
     for attack, make in pairs:
-        ours = bench.ours(Suite("one", {"one": attack}), 0)
-        theirs = bench.theirs(make)
-        images = int(bench.right.sum())
-        differ = len(set(ours.broken) ^ set(theirs.broken))
-        yield Agreement(attack.label, images, len(ours.broken), len(theirs.broken), images - differ)
+        ours = [set(bench.ours(Suite("one", {"one": attack}), seed).broken) for seed in (0, 1)]
+        theirs = [set(bench.theirs(partial(make, seed)).broken) for seed in (0, 1)]
+        chance = images - max(len(ours[0] ^ ours[1]), len(theirs[0] ^ theirs[1]))
+        equal = images - len(ours[0] ^ theirs[0])
+        yield Agreement(attack.label, images, len(ours[0]), len(theirs[0]), equal, chance)
 
 
 def report(bench: Bench, done: Sequence[dict[str, Measured]], agreed: Sequence[Agreement]) -> dict[str, Any]:
@@ -168,9 +172,11 @@ def report(bench: Bench, done: Sequence[dict[str, Measured]], agreed: Sequence[A
         print()
         told["rounds"] = [{name: asdict(one) for name, one in round_.items()} for round_ in done]
     if agreed:
-        print("| attack | images | harden broke | torchattacks broke | equal flags |\n|---|--:|--:|--:|--:|")
+        print("| attack | images | harden broke | torchattacks broke | equal flags | one side, two seeds |")
+        print("|---|--:|--:|--:|--:|--:|")
         for one in agreed:
-            print(f"| {one.attack} | {one.images} | {one.ours} | {one.theirs} | {one.equal / one.images:.1%} |")
+            equal, chance = one.equal / one.images, one.chance / one.images
+            print(f"| {one.attack} | {one.images} | {one.ours} | {one.theirs} | {equal:.1%} | {chance:.1%} |")
         told["agreement"] = [asdict(one) for one in agreed]
     return told
 

@@ -16,14 +16,14 @@ from omegaconf import OmegaConf
 
 from harden import door
 from harden.__main__ import VERBS
-from harden.evaluation.request import EvaluateRequest
+from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.schema import GROUPS, fields_of, register
 from harden.training import TrainRequest
 from harden.training import folder as place
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
-REQUESTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest}
+REQUESTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest, "evaluate_verify": VerifyRequest}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 SETTING = re.compile(r"\+?([a-z_][a-z_.]*[a-z_])=(\S*)")
@@ -68,11 +68,17 @@ def _runs(arguments: list[str]) -> Iterator[list[str]]:
     yield from map(list, itertools.product(*([f"{key}={one}" for one in value.split(",")] for key, value in pairs)))
 
 
-def _request(verb: str, overrides: list[str]) -> Any:
-    register(verb, REQUESTS[verb])
+def _request(root: str, overrides: list[str]) -> Any:
+    register(root, REQUESTS[root])
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "configs"), **door._version_base()):
-        return OmegaConf.to_object(compose(verb, overrides))
+        return OmegaConf.to_object(compose(root, overrides))
+
+
+def _root(verb: str, overrides: list[str]) -> tuple[str, list[str]]:
+    """The configuration that answers, and what is left for it: the door takes `action=` off the command line."""
+    actions = [word.removeprefix("action=") for word in overrides if word.startswith("action=")]
+    return "_".join([verb, *actions]), [word for word in overrides if not word.startswith("action=")]
 
 
 @pytest.mark.parametrize(("verb", "arguments"), COMMANDS)
@@ -80,7 +86,8 @@ def test_a_command_that_is_shown_makes_a_request(verb: str, arguments: list[str]
     assert verb in VERBS
     for overrides in _runs([argument for argument in arguments if argument != "--help"]):
         wanted = overrides if verb != "evaluate" or "--help" not in arguments else ["weights=w", *overrides]
-        assert isinstance(_request(verb, wanted), REQUESTS[verb])
+        root, wanted = _root(verb, wanted)
+        assert isinstance(_request(root, wanted), REQUESTS[root])
 
 
 def test_commands_are_found_at_all() -> None:
@@ -115,6 +122,10 @@ def test_every_dotted_key_in_the_prose_exists(page: Path) -> None:
 def _exists(key: str, value: str) -> bool:
     """Whether some request takes `key`, and, where it chooses an option, the option `value`."""
     first, _, rest = key.partition(".")
+    if "|" in value:
+        return all(_exists(key, one) for one in value.split("|"))
+    if key == "action":
+        return any(root.endswith(f"_{value}") for root in REQUESTS)
     if first in GROUPS and not rest:
         return not value or value in GROUPS[first] or value.startswith("<")
     kinds = set(GROUPS.get(first, {}).values()) or _parts(first)

@@ -152,10 +152,10 @@ def test_the_benchmark_of_evaluation_reports_ratios_and_agreement(
         }
         for ratio in (1.0, 3.0, 2.0)
     ]
-    told = bench_evaluation.report(bench, sides, [bench_evaluation.Agreement("APGD-CE", 50, 5, 6, 49)])
+    told = bench_evaluation.report(bench, sides, [bench_evaluation.Agreement("APGD-CE", 50, 5, 6, 49, 48)])
     out = capsys.readouterr().out
     assert "| torchattacks, same budget | 90.0% | 2.00 | 1.00 to 3.00 |" in out
-    assert "| APGD-CE | 50 | 5 | 6 | 98.0% |" in out
+    assert "| APGD-CE | 50 | 5 | 6 | 98.0% | 96.0% |" in out
     assert told["agreement"][0]["equal"] == 49
 
 

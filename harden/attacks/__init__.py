@@ -17,6 +17,7 @@ from harden.attacks.losses import Loss
 from harden.attacks.momentum import DiFgsm, MiFgsm, TiFgsm
 from harden.attacks.n_fgsm import NFgsm
 from harden.attacks.pgd import Keep, Pgd, Target
+from harden.attacks.shares import shared, shares_for
 from harden.attacks.square import Square
 from harden.attacks.swift import swift
 
@@ -50,5 +51,7 @@ __all__ = [
     "fooled",
     "frozen",
     "input_gradient",
+    "shared",
+    "shares_for",
     "swift",
 ]

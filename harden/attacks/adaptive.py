@@ -6,7 +6,7 @@ differentiable approximation (2018, arXiv 1802.00420). Both give a model that an
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ def bpda(forward: Callable[[Tensor], Tensor], backward: Callable[[Tensor], Tenso
 class Adaptive(Attack):
     """The attack `base` on a model whose randomness is averaged over `samples` passes."""
 
+    alone: ClassVar[bool] = True
     base: Any = None
     samples: int = 20
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,7 @@ FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, NotImp
 class Art(Attack):
     """ART's attack `name`, made with `args`; norm and eps are the threat model's."""
 
+    alone: ClassVar[bool] = True
     name: str = "HopSkipJump"
     args: dict[str, Any] = field(default_factory=dict)
 

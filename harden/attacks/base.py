@@ -29,6 +29,9 @@ class Attack(ABC):
     leaves_ball: ClassVar[bool] = False
     """Whether candidates may lie outside the ball: such an attack may train, never measure."""
 
+    alone: ClassVar[bool] = False
+    """Whether it draws from the process's own generators, so that no two may run at once."""
+
     def __call__(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
         """One candidate per sample, inside ball and box, same shape as `x`.
 
@@ -101,15 +104,17 @@ def input_gradient(model: Model, x: Tensor, objective: Callable[[Tensor], Tensor
     return gradient, logits.detach()
 
 
-def fooled(logits: Tensor, y: Tensor, lead: Tensor | None = None) -> Tensor:
+def fooled(logits: Tensor, y: Tensor) -> Tensor:
     """Whether a label is not the prediction, (n,) bool, by more than rounding can undo.
 
     What an attack goes by when it lets a sample go: the judge runs the model at another batch size, where a
-    tie may fall the other way. Logits that are not finite count as fooled. `lead`: how far the label's logit is
-    ahead of the others, (n,), where that is known already.
+    tie may fall the other way. Logits that are not finite count as fooled.
     """
     logits = logits.detach().float()
-    if lead is None:
-        lead = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
-    slack = SURE * logits.abs().amax(dim=1).clamp_min(1.0)
-    return ~(lead >= -slack)
+    lead = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(dim=1)
+    return ~(lead >= -slack(logits))
+
+
+def slack(logits: Tensor) -> Tensor:
+    """By how much the label must be behind before an attack relies on it, (n,)."""
+    return SURE * logits.abs().amax(dim=1).clamp_min(1.0)

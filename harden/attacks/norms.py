@@ -11,8 +11,7 @@ ORDER = {Norm.linf: torch.inf, Norm.l2: 2, Norm.l1: 1}
 def size_of(delta: Tensor, norm: Norm) -> Tensor:
     """The size of each row of `delta`, (n, pixels) -> (n,)."""
     if norm is Norm.linf and delta.shape[1]:
-        least, most = torch.aminmax(delta, dim=1)  # vector_norm takes five times as long
-        return torch.maximum(most, -least)
+        return delta.abs().amax(dim=1)  # vector_norm and aminmax take fifteen times as long on a CPU
     size: Tensor = torch.linalg.vector_norm(delta, ord=ORDER[norm], dim=1)
     return size
 

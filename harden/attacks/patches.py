@@ -1,18 +1,38 @@
 """Where Square's patches lie and what they look like."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
-def windows(row: Tensor, column: Tensor, side: int, x: Tensor) -> Tensor:
+def corners(draw: Tensor, sides: Sequence[int], x: Tensor, *, whole: bool) -> Tensor:
+    """The flat pixel number of each square window's first pixel, (n, queries) int64.
+
+    draw: (n, queries, 2) in [0, 1), for row and column; sides: of the windows, one a query; x: (n, channels,
+    height, width). `whole`: the last row and column may be covered too.
+    """
+    height, width = x.shape[2:]
+    room = [(height - side + int(whole), width - side + int(whole)) for side in sides]
+    row, column = (draw * draw.new_tensor(room).clamp_min(1)).long().unbind(2)
+    return row * width + column
+
+
+def window(corner: Tensor, side: int, x: Tensor) -> Tensor:
     """The flat pixel numbers of a square window of each sample, (n, channels, side * side), for use with gather.
 
-    row, column: (n,) int64, of the window's first pixel; x: (n, channels, height, width).
+    corner: (n,) int64, the number of the window's first pixel; x: (n, channels, height, width).
     """
-    steps = torch.arange(side, device=x.device)
-    rows = (row[:, None] + steps)[:, :, None]
-    columns = (column[:, None] + steps)[:, None, :]
-    return (rows * x.shape[3] + columns).flatten(1)[:, None].expand(-1, x.shape[1], -1)
+    inside: Tensor = corner[:, None] + _steps(side, x.shape[3], x.device)
+    return inside[:, None].expand(-1, x.shape[1], -1)
+
+
+@lru_cache(maxsize=64)
+def _steps(side: int, width: int, device: torch.device) -> Tensor:
+    """How far each pixel of a window lies behind its first, (side * side,)."""
+    steps = torch.arange(side, device=device)
+    return (steps[:, None] * width + steps).flatten()
 
 
 def pattern(side: int) -> Tensor:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harden.attacks.base import Attack, Model, fooled
+from harden.attacks.base import Attack, Model, slack
 from harden.attacks.losses import margin
 from harden.attacks.norms import size_of, wide
-from harden.attacks.patches import mosaic, pattern, windows
+from harden.attacks.patches import corners, mosaic, pattern, window
 from harden.errors import ConfigError
 from harden.seeds import Stream
 from harden.threat import Norm, ThreatModel
@@ -77,7 +77,7 @@ class _Run(ABC):
         self.point = self.start()
         self.result = self.point.clone()
         self.best = torch.full((len(x),), torch.inf, device=x.device)
-        self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        """How far the label is ahead at each point, (n,); -inf once the sample is broken."""
         self.block = x.new_empty(len(x), 0, self.draws)
         self.judge(self.point)
 
@@ -91,47 +91,44 @@ class _Run(ABC):
         """The first point."""
 
     @abstractmethod
-    def query(self, number: int, draw: Tensor) -> None:
-        """Tries one patch; draw: (n, draws) in [0, 1)."""
+    def query(self, number: int) -> None:
+        """Tries one patch, for which `prepare` has drawn."""
+
+    def prepare(self, first: int) -> None:
+        """Draws what the next BLOCK queries take, (n, BLOCK, draws) in [0, 1)."""
+        self.block = self.rng.child("queries", first).uniform(self.x.new_empty(len(self.x), BLOCK, self.draws))
 
     def run(self) -> Tensor:
         """The best point of every sample."""
         for query in range(1, self.knobs.queries):
+            if query % BLOCK == 1:
+                self.prepare(query)
             if query % LEAVE_EVERY == 1 and not self._leave():
                 return self.result
-            if query % BLOCK == 1:
-                self.block = self.rng.child("queries", query).uniform(self.x.new_empty(len(self.x), BLOCK, self.draws))
-            self.query(query, self.block[:, (query - 1) % BLOCK])
+            self.query(query)
         self.result[self.place] = self.point
         return self.result
 
     def judge(self, point: Tensor, rows: Tensor | None = None) -> Tensor:
         """Which samples `point` improves, (n,), their margin noted; `rows`: of these samples alone.
 
-        A sample once broken is left as it is.
+        A sample once broken is left as it is; logits that are not finite improve nothing.
         """
-        y, best, broken = (one if rows is None else one[rows] for one in (self.y, self.best, self.broken))
+        y, best = (one if rows is None else one[rows] for one in (self.y, self.best))
         with torch.no_grad():
             logits = self.model(point).float()
-        lead = -margin(logits, y).nan_to_num(nan=torch.inf)
-        wrong = fooled(logits, y, lead)
-        better = ((lead < best) | wrong) & ~broken
-        best, broken = torch.where(better, lead, best), broken | wrong
+        lead = -margin(logits, y)
+        lead.masked_fill_(lead < -slack(logits), -torch.inf)
+        better, best = lead < best, torch.fmin(best, lead)
         if rows is None:
-            self.best, self.broken = best, broken
+            self.best = best
         else:
-            self.best[rows], self.broken[rows] = best, broken
+            self.best[rows] = best
         return better
-
-    def corners(self, draw: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """The row and column of the patch's first pixel, (n,) each; draw: (n, 2)."""
-        places = self.x.new_tensor([self.x.shape[2] - side, self.x.shape[3] - side]) + int(self.knobs.whole)
-        row, column = (draw * places.clamp_min(1)).long().unbind(1)
-        return row, column
 
     def _leave(self) -> bool:
         """Takes the broken samples out of the batch; whether any is left."""
-        stay = (~self.broken).nonzero().squeeze(1)
+        stay = (self.best > -torch.inf).nonzero().squeeze(1)
         if len(stay) < len(self.place):
             self.result[self.place] = self.point
             self.keep(stay)
@@ -140,8 +137,7 @@ class _Run(ABC):
     def keep(self, stay: Tensor) -> None:
         """Goes on with the samples at the positions `stay` alone."""
         self.x, self.y, self.point, self.best = self.x[stay], self.y[stay], self.point[stay], self.best[stay]
-        self.place, self.broken, self.rng = self.place[stay], self.broken[stay], self.rng.take(stay)
-        self.block = self.block[stay]
+        self.place, self.block, self.rng = self.place[stay], self.block[stay], self.rng.take(stay)
 
 
 class _Linf(_Run):
@@ -155,20 +151,29 @@ class _Linf(_Run):
         return 2 + self.x.shape[1]
 
     def start(self) -> Tensor:
-        self.least = (self.x - self.threat.radius).clamp_min(self.threat.low).flatten(2)
-        self.most = (self.x + self.threat.radius).clamp_max(self.threat.high).flatten(2)
+        self.low = (self.x - self.threat.radius).clamp_min(self.threat.low).flatten(2)
+        self.high = (self.x + self.threat.radius).clamp_max(self.threat.high).flatten(2)
         stripes = self.rng.child("start").uniform(self.x[:, :, :1, :])
         signs = torch.where(stripes < 0.5, -1.0, 1.0)
         return (self.x + self.threat.radius * signs).clamp(self.threat.low, self.threat.high)
 
-    def query(self, number: int, draw: Tensor) -> None:
+    def prepare(self, first: int) -> None:
+        super().prepare(first)
+        sides = [self.patch(number) for number in range(first, first + BLOCK)]
+        self.corner = corners(self.block[:, :, :2], sides, self.x, whole=self.knobs.whole)
+        self.leap = torch.where(self.block[:, :, 2:] < 0.5, -2 * self.threat.radius, 2 * self.threat.radius)
+
+    def patch(self, number: int) -> int:
+        """The side of a query's patch."""
         height, width = self.x.shape[2:]
-        side = min(self.knobs.side(number, height * width), height, width)
-        inside = windows(*self.corners(draw[:, :2], side), side, self.x)
-        point = self.point.flatten(2)
+        return min(self.knobs.side(number, height * width), height, width)
+
+    def query(self, number: int) -> None:
+        at, point = (number - 1) % BLOCK, self.point.flatten(2)
+        inside = window(self.corner[:, at], self.patch(number), self.x)
         old = point.gather(2, inside)
-        leap = torch.where(draw[:, 2:, None] < 0.5, -2 * self.threat.radius, 2 * self.threat.radius)
-        new = torch.minimum(torch.maximum(old + leap, self.least.gather(2, inside)), self.most.gather(2, inside))
+        low, high = self.low.gather(2, inside), self.high.gather(2, inside)
+        new = torch.clamp(old + self.leap[:, at, :, None], low, high)
         point.scatter_(2, inside, new)
         better = self._judge_changed((new != old).flatten(1).any(dim=1))
         point.scatter_(2, inside, torch.where(better[:, None, None], new, old))
@@ -188,7 +193,8 @@ class _Linf(_Run):
 
     def keep(self, stay: Tensor) -> None:
         super().keep(stay)
-        self.least, self.most = self.least[stay], self.most[stay]
+        self.low, self.high = self.low[stay], self.high[stay]
+        self.corner, self.leap = self.corner[stay], self.leap[stay]
 
 
 class _Smooth(_Run):
@@ -202,17 +208,30 @@ class _Smooth(_Run):
         tiles = self.rng.child("start").uniform(self.x.new_empty(len(self.x), self.x.shape[1], 5, 5))
         return self._inside(mosaic(torch.where(tiles < 0.5, -1.0, 1.0), self.x))
 
-    def query(self, number: int, draw: Tensor) -> None:
+    def prepare(self, first: int) -> None:
+        super().prepare(first)
+        sides, whole = [self.patch(number) for number in range(first, first + BLOCK)], self.knobs.whole
+        self.first = corners(self.block[:, :, :2], sides, self.x, whole=whole)
+        self.second = corners(self.block[:, :, 2:4], sides, self.x, whole=whole)
+
+    def patch(self, number: int) -> int:
+        """The side of a query's patch: odd, at least 3."""
         height, width = self.x.shape[2:]
         side = max(self.knobs.side(number, height * width), 3)
-        side = min(side + (side % 2 == 0), height, width)
-        first = windows(*self.corners(draw[:, :2], side), side, self.x)
-        second = windows(*self.corners(draw[:, 2:4], side), side, self.x)
-        delta = (self.point - self.x).flatten(2)
+        return min(side + (side % 2 == 0), height, width)
+
+    def query(self, number: int) -> None:
+        at, side = (number - 1) % BLOCK, self.patch(number)
+        first, second = window(self.first[:, at], side, self.x), window(self.second[:, at], side, self.x)
+        delta, draw = (self.point - self.x).flatten(2), self.block[:, at]
         moved = self._moved(delta, first, second, self._fresh(draw[:, 4:], side))
         point = self._inside(moved.view_as(self.x))
         better = self.judge(point)
         self.point = torch.where(wide(better, point), point, self.point)
+
+    def keep(self, stay: Tensor) -> None:
+        super().keep(stay)
+        self.first, self.second = self.first[stay], self.second[stay]
 
     def _fresh(self, draw: Tensor, side: int) -> Tensor:
         """A smooth patch, upright or turned, of one sign a channel, (n, channels, side * side)."""

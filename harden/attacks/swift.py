@@ -1,9 +1,9 @@
-"""Input gradients of convolutions, faster on a CPU than autograd's own.
+"""Layers that attacks run through faster on a CPU than as torch's modules do, while the weights are frozen.
 
-With the weights frozen, autograd's backward pass of a convolution takes several times its forward pass: for one or
-few input channels because the library computes a padded block of them, for more because of the layout. The same
-sum as a matrix product that is folded back, or as a transposed convolution over channels that lie together, takes
-a third (docs/benchmarks.md). The forward pass is left as it is, bit by bit, so the judge sees no difference.
+The input gradient of a convolution from one or few channels: autograd's library computes a padded block of them,
+a matrix product that is folded back computes what is asked for, in a third of the time or less. Large dense
+layers: torch calls MKL, which leaves half of some processors' vector units unused; oneDNN, which comes with torch
+too, does not. What such layers answer can differ from the module's in the last bits. The judge uses the module.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,21 +16,24 @@ from torch.nn import functional as F
 
 from harden.attacks.base import Model
 
-FEW = 4
-"""Up to so many input channels the matrix product is the faster one."""
+WIDER = 16
+"""Convolutions with so many outputs an input channel are folded; docs/benchmarks.md has the crossing."""
+
+LARGE = 1 << 20
+"""So many multiplications are worth oneDNN's longer start."""
 
 
 @contextmanager
 def swift(model: Model) -> Iterator[None]:
-    """Inside, the plain convolutions of `model` on a CPU have the faster backward pass; afterwards all is as before.
+    """Inside, the layers of `model` that there is a faster way for take it; afterwards all is as before.
 
-    For use while weights want no gradients. What is no `nn.Conv2d` in float32 without groups or dilation, or runs
-    on a GPU, is left alone.
+    For use while weights want no gradients. These are `nn.Conv2d` without groups or dilation and `nn.Linear`, in
+    float32 on a CPU; a layer that anybody has hooks on keeps them.
     """
     modules = [one for one in model.modules() if _is_plain(one)] if isinstance(model, nn.Module) else []
     try:
         for module in modules:
-            module.forward = _forward_of(module)
+            module.forward = _faster(module)
         yield
     finally:
         for module in modules:
@@ -38,26 +41,35 @@ def swift(model: Model) -> Iterator[None]:
 
 
 def _is_plain(module: nn.Module) -> bool:
+    if "forward" in vars(module) or type(module) not in (nn.Conv2d, nn.Linear):
+        return False
+    weight = module.get_parameter("weight")
+    if weight.device.type != "cpu" or weight.dtype != torch.float32:
+        return False
+    return _is_foldable(module) if isinstance(module, nn.Conv2d) else torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+
+
+def _is_foldable(module: nn.Conv2d) -> bool:
     return (
-        type(module) is nn.Conv2d
-        and module.groups == 1
+        module.groups == 1
         and module.dilation == (1, 1)
         and module.padding_mode == "zeros"
         and isinstance(module.padding, tuple)
-        and module.weight.device.type == "cpu"
-        and module.weight.dtype == torch.float32
-        and "forward" not in vars(module)
+        and module.out_channels >= WIDER * module.in_channels
     )
 
 
-def _forward_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
+def _faster(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    return _convolution(module) if isinstance(module, nn.Conv2d) else _dense(module)
+
+
+def _convolution(module: nn.Conv2d) -> Callable[[Tensor], Tensor]:
     plain = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        weight = module.get_parameter("weight")
+        weight = module.weight
         if not (torch.is_grad_enabled() and x.requires_grad) or weight.requires_grad or x.dtype != torch.float32:
-            out: Tensor = plain(x)
-            return out
+            return plain(x)
         convolved: Tensor = _Convolved.apply(x, weight, module.bias, module.stride, module.padding)  # type: ignore[no-untyped-call]
         return convolved
 
@@ -65,7 +77,7 @@ def _forward_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 class _Convolved(torch.autograd.Function):
-    """A convolution that differentiates with respect to its input alone."""
+    """A convolution that differentiates with respect to its input alone, by a product that is folded back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any) -> Tensor:
@@ -76,20 +88,43 @@ class _Convolved(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         (weight,) = ctx.saved_tensors
-        back = _folded if weight.shape[1] <= FEW else _transposed
-        return back(gradient, weight, ctx.shape, ctx.stride, ctx.padding), None, None, None, None
+        columns = weight.flatten(1).T @ gradient.flatten(2)
+        folded = F.fold(columns, ctx.shape[2:], weight.shape[2:], padding=ctx.padding, stride=ctx.stride)
+        return folded, None, None, None, None
 
 
-def _folded(gradient: Tensor, weight: Tensor, shape: torch.Size, stride: Any, padding: Any) -> Tensor:
-    columns = weight.flatten(1).T @ gradient.flatten(2)
-    return F.fold(columns, shape[2:], weight.shape[2:], padding=padding, stride=stride)
+def _dense(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    plain, bias = module.forward, dict(module.named_parameters(recurse=False)).get("bias")
+
+    def forward(x: Tensor) -> Tensor:
+        weight = module.get_parameter("weight")
+        large = x.dim() == 2 and len(x) * weight.numel() >= LARGE
+        if not large or weight.requires_grad or x.dtype != torch.float32:
+            out: Tensor = plain(x)
+            return out
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return _product(x, weight, bias)
+        product: Tensor = _Multiplied.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return product
+
+    return forward
 
 
-def _transposed(gradient: Tensor, weight: Tensor, shape: torch.Size, stride: Any, padding: Any) -> Tensor:
-    left_over = [
-        shape[2 + axis] - ((gradient.shape[2 + axis] - 1) * stride[axis] - 2 * padding[axis] + weight.shape[2 + axis])
-        for axis in (0, 1)
-    ]
-    together = gradient.contiguous(memory_format=torch.channels_last)
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    return F.conv_transpose2d(together, weight, None, stride, padding, left_over).contiguous()
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x @ weight.T + bias by oneDNN; torch's compiler uses the same operator."""
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return product
+
+
+class _Multiplied(torch.autograd.Function):
+    """A dense layer that differentiates with respect to its input alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return _product(gradient, weight.t(), None), None, None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harden.attacks import Attack, Counted, Model, swift
+from harden.attacks import Attack, Model, shared, shares_for
 from harden.data import Split
 from harden.errors import ConfigError, DataError, Interrupted
 from harden.evaluation.inference import at_batch, refuse_probabilities
@@ -140,10 +140,17 @@ class Campaign:
         return self.rng if len(self.suite.attacks) == 1 else self.rng.child(key)
 
     def _attack(self, key: str, attack: Attack, ids: Tensor) -> Part:
-        batch, meter, began = self.split.batch(ids.to(self.index.device)), Counted(self.model), time.monotonic()
-        with exact(), swift(self.model):
-            x_adv = attack(meter, batch.x, batch.y, self.threat, rng=self._stream(key).at(batch.index))
-        candidates = torch.where(torch.isfinite(x_adv), x_adv, batch.x)
+        batch, began = self.split.batch(ids.to(self.index.device)), time.monotonic()
+        rng = self._stream(key).at(batch.index)
+        shares = shares_for(attack, self.model, len(ids), batch.x.device)
+        with exact():
+            found = shared(
+                lambda model, few: attack(model, batch.x[few], batch.y[few], self.threat, rng=rng.take(few)),
+                self.model,
+                len(ids),
+                shares,
+            )
+        candidates = torch.where(torch.isfinite(found.x_adv), found.x_adv, batch.x)
         excess = self.threat.distance(candidates, batch.x).max().item() - self.threat.radius
         judged = self.threat.project(candidates, batch.x)
         broken = self.logits(judged).argmax(dim=1) != batch.y
@@ -153,8 +160,8 @@ class Campaign:
             broken.cpu(),
             distance.cpu(),
             judged[broken].cpu(),
-            meter.forwards,
-            meter.backwards,
+            found.forwards,
+            found.backwards,
             max(excess, 0.0),
             round(time.monotonic() - began, 3),
         )

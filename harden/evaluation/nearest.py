@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from harden.attacks import Counted, MinimumNorm, Model, frozen, swift
+from harden.attacks import MinimumNorm, Model, frozen, shared, shares_for
 from harden.data import Split
 from harden.errors import Interrupted
 from harden.evaluation.inference import at_batch
@@ -38,13 +38,19 @@ def nearest(
     logits = at_batch(model, batch_size)
 
     def search(few: Tensor) -> Part:
-        batch, meter, began = split.batch(few), Counted(model), time.monotonic()
-        with exact(), frozen(meter), swift(model):
-            found = attack.closest(meter, batch.x, batch.y, threat, rng=rng.child(KEY).at(batch.index))
-        found = torch.where(torch.isfinite(found), found, batch.x).clamp(threat.low, threat.high)
+        batch, began = split.batch(few), time.monotonic()
+        drawn = rng.child(KEY).at(batch.index)
+
+        def closest(model: Model, some: slice) -> Tensor:
+            with frozen(model):
+                return attack.closest(model, batch.x[some], batch.y[some], threat, rng=drawn.take(some))
+
+        with exact():
+            done = shared(closest, model, len(few), shares_for(attack, model, len(few), batch.x.device))
+        found = torch.where(torch.isfinite(done.x_adv), done.x_adv, batch.x).clamp(threat.low, threat.high)
         broken = logits(found).argmax(dim=1) != batch.y
         distance = torch.where(broken, threat.distance(found, batch.x), torch.nan)
-        passes = meter.forwards, meter.backwards
+        passes = done.forwards, done.backwards
         seconds = round(time.monotonic() - began, 3)
         return Part(few.cpu(), broken.cpu(), distance.cpu(), found[broken].cpu(), *passes, 0.0, seconds)
 

@@ -1,5 +1,6 @@
 """The parts of single attacks: checkpoints, halving, patches, hooks, and what ART is asked."""
 
+import copy
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +12,7 @@ from harden.attacks import ApgdT, Art, Counted, Pgd, Square, bpda, expectation, 
 from harden.attacks.art import names
 from harden.attacks.climb import checkpoints, climb
 from harden.attacks.losses import cross_entropy, dlr, targeted_dlr
-from harden.attacks.patches import mosaic, pattern, windows
+from harden.attacks.patches import corners, mosaic, pattern, window
 from harden.errors import ConfigError
 from harden.seeds import stream
 from harden.threat import ThreatModel
@@ -86,7 +87,7 @@ def test_patches_reach_the_last_row_and_column_only_where_whole_is_said() -> Non
 
 def test_windows_and_patterns() -> None:
     x = torch.arange(24.0).view(1, 1, 4, 6)
-    inside = windows(torch.tensor([1]), torch.tensor([3]), 2, x)
+    inside = window(torch.tensor([1 * 6 + 3]), 2, x)
     assert x.flatten(2).gather(2, inside).flatten().tolist() == [9, 10, 15, 16]
     for side in (3, 5, 8):
         assert pattern(side).norm().item() == pytest.approx(1, abs=1e-6)
@@ -94,6 +95,18 @@ def test_windows_and_patterns() -> None:
         assert pattern(side)[side // 2 :].max() < 0
     first = mosaic(torch.ones(2, 3, 5, 5), torch.empty(2, 3, 11, 11))
     assert (first != 0).flatten(2).any(2).all()
+
+
+def test_corners_keep_every_window_inside_the_image_and_reach_all_of_it() -> None:
+    x, sides = torch.empty(1, 3, 4, 6), [1, 2, 4]
+    draw = torch.cartesian_prod(torch.linspace(0, 0.999, 40), torch.linspace(0, 0.999, 40))[:, None].expand(-1, 3, -1)
+    for whole in (True, False):
+        found = corners(draw, sides, x, whole=whole)
+        for query, side in enumerate(sides):
+            rows, columns = found[:, query] // 6, found[:, query] % 6
+            assert rows.min() == columns.min() == 0
+            assert rows.max() == max(4 - side - (not whole), 0)
+            assert columns.max() == max(6 - side - (not whole), 0)
 
 
 def test_an_expectation_averages_fresh_draws_and_leaves_the_generator_alone() -> None:
@@ -184,32 +197,56 @@ def test_an_unknown_attack_of_arts_is_answered_with_the_nearest() -> None:
     assert {"AutoAttack", "BoundaryAttack", "DeepFool"} <= set(names())
 
 
-@pytest.mark.parametrize("channels", [1, 3, 8])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (3, 1, 1), (3, 2, 0), (5, 3, 2), (1, 1, 0)])
 def test_swift_gradients_are_autograds_and_leave_no_trace(
     channels: int, kernel: int, stride: int, padding: int
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        conv = nn.Conv2d(channels, 6, kernel, stride=stride, padding=padding).requires_grad_(False)
+        conv = nn.Conv2d(channels, 48, kernel, stride=stride, padding=padding).requires_grad_(False)
         x = torch.rand(5, channels, 11, 10, requires_grad=True)
         weight = torch.randn(conv(x).shape)
     wanted = torch.autograd.grad((conv(x) * weight).sum(), x)[0]
     plain = conv(x).detach()
     with swift(nn.Sequential(conv)):
+        assert "forward" in vars(conv)
         torch.testing.assert_close(conv(x), plain, rtol=0, atol=0)
+        assert type(conv(x).grad_fn).__name__ == "_ConvolvedBackward"
         found = torch.autograd.grad((conv(x) * weight).sum(), x)[0]
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
     assert "forward" not in vars(conv)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_swift_dense_layers_are_float32s_and_so_are_their_gradients(bias: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dense = nn.Linear(400, 60, bias=bias).requires_grad_(False)
+        x, weight = torch.randn(50, 400, requires_grad=True), torch.randn(50, 60)
+    exact = copy.deepcopy(dense).double()
+    wanted = torch.autograd.grad((exact(x.double()) * weight).sum(), x)[0]
+    with swift(dense):
+        found = dense(x)
+        assert type(found.grad_fn).__name__ == "_MultipliedBackward"
+        with torch.no_grad():
+            assert torch.equal(dense(x), found)
+        (gradient,) = torch.autograd.grad((found * weight).sum(), x)
+        assert torch.equal(dense(x[:2]), nn.functional.linear(x[:2], dense.weight, dense.bias))  # too small to gain
+    torch.testing.assert_close(found.double(), exact(x.double()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_swift_leaves_alone_what_it_does_not_know() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, dilation=2), nn.Linear(2, 2)).double()
-    with swift(model):
-        assert not any("forward" in vars(one) for one in model)
+    convolutions = nn.Conv2d(4, 64, 3, groups=2), nn.Conv2d(4, 64, 3, dilation=2), nn.Conv2d(4, 8, 3)
+    for model in (nn.Sequential(*convolutions), nn.Sequential(nn.Linear(2, 2)).double()):
+        with swift(model):
+            assert not any("forward" in vars(one) for one in model)
     with swift(lambda x: x):
         pass
-    conv = nn.Conv2d(1, 1, 3)  # its weights want gradients: they must come
-    with swift(conv):
+    conv, dense = nn.Conv2d(1, 16, 3), nn.Linear(400, 60)  # their weights want gradients: they must come
+    with swift(nn.ModuleList([conv, dense])):
         conv(torch.rand(1, 1, 5, 5, requires_grad=True)).sum().backward()
+        dense(torch.rand(50, 400, requires_grad=True)).sum().backward()
     assert conv.weight.grad is not None
+    assert dense.weight.grad is not None

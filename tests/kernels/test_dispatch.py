@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,3 +146,29 @@ def test_keys_draws_and_ids_that_do_not_fit_are_refused() -> None:
         kernels.uniform(1, rows.float(), low=0, high=1, out=out)
     with pytest.raises(ValueError, match="out must be float32"):
         kernels.uniform(1, rows, low=0, high=1, out=out.double())
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_several_threads_may_compute_at_once(layer: str) -> None:
+    """numba's workqueue layer, its last resort, would end the process."""
+    code = """
+import torch, numba
+from multiprocessing.pool import ThreadPool
+from harden import kernels
+
+def draw(key):
+    out = torch.empty(50, 300)
+    for _ in range(300):
+        kernels.uniform(key, torch.arange(50), low=0, high=1, out=out)
+    return out
+
+with ThreadPool(2, torch.set_num_threads, (1,)) as pool:
+    assert torch.equal(*pool.map(draw, [7, 7]))
+print(numba.threading_layer())
+"""
+    environment = os.environ | {"NUMBA_THREADING_LAYER": layer}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    if layer == "omp" and "threading layer could be loaded" in done.stderr:
+        pytest.skip("no OpenMP here")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [layer]
