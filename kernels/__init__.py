@@ -12,22 +12,36 @@ L-inf and uniform give the same bits in float32 on every engine (inputs without 
 agree to 1e-6. Bad arguments raise ValueError.
 """
 
+import torch
 from torch import Tensor
 
 from harden.kernels import dispatch
-from harden.kernels.arguments import agree, limits, one_number_each, one_row_each, ordered, pixels_in, single, word
+from harden.kernels.arguments import (
+    agree,
+    limits,
+    one_number_each,
+    one_row_each,
+    ordered,
+    patches_fit,
+    pixels_in,
+    single,
+    told,
+    word,
+)
 from harden.kernels.dispatch import available, engine_for, using
 
 __all__ = [
     "available",
     "engine_for",
     "onto_plane",
+    "paste",
     "project_l1",
     "project_l2",
     "project_linf",
     "step_l1",
     "step_l2",
     "step_linf",
+    "take_back",
     "uniform",
     "using",
 ]
@@ -151,6 +165,42 @@ def onto_plane(
     low, high = ordered(low, high)
     engine = dispatch.engine(point, normal, out)
     return engine.onto_plane(point, normal, offset, euclidean=euclidean, low=low, high=high, out=out)
+
+
+def paste(
+    x_adv: Tensor,
+    x: Tensor,
+    corner: Tensor,
+    leap: Tensor,
+    *,
+    side: int,
+    eps: float,
+    low: float,
+    high: float,
+    old: Tensor,
+) -> Tensor:
+    """Adds leap[i, c] to a square window of each image, in place, cut to ball and box; which images changed, (n,) bool.
+
+    x_adv: (n, c, h, w), contiguous; x: the clean images; corner: (n,) int64, the window's first pixel as
+    row * w + column; leap: (n, c). `old`, (n, c, side, side), gets what stood in the window. A window that leaves the
+    image changes nothing. Same bits in float32 on every engine.
+    """
+    agree(x_adv, x=x)
+    patches_fit(x_adv, corner, old, side)
+    if leap.shape != x_adv.shape[:2] or leap.dtype != x_adv.dtype or leap.device != x_adv.device:
+        raise ValueError(f"leap is {told(leap)}, x_adv is {told(x_adv)}; wanted one number a channel")
+    eps, low, high = limits(eps, low, high)
+    engine = dispatch.engine(x_adv, x, corner, leap, old)
+    return engine.paste(x_adv, x, corner, leap, side=side, eps=eps, low=low, high=high, old=old)
+
+
+def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Tensor) -> Tensor:
+    """What `paste` did undone, in place, but for the images that are `kept`, (n,) bool; `old` as `paste` left it."""
+    patches_fit(x_adv, corner, old, side)
+    if kept.shape != x_adv.shape[:1] or kept.dtype != torch.bool or kept.device != x_adv.device:
+        raise ValueError(f"kept is {told(kept)}, x_adv is {told(x_adv)}; wanted one bool a sample")
+    engine = dispatch.engine(x_adv, corner, kept, old)
+    return engine.take_back(x_adv, corner, kept, side=side, old=old)
 
 
 def uniform(key: int, rows: Tensor, *, low: float, high: float, draw: int = 0, out: Tensor) -> Tensor:

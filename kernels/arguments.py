@@ -70,6 +70,16 @@ def one_number_each(out: Tensor, numbers: Tensor) -> None:
         raise ValueError(f"offset is {told(numbers)}, out is {told(out)}; wanted one number a sample")
 
 
+def patches_fit(x_adv: Tensor, corner: Tensor, old: Tensor, side: int) -> None:
+    """Raises ValueError unless `x_adv` is contiguous (n, c, h, w), `corner` int64 (n,), `old` (n, c, side, side)."""
+    if x_adv.ndim != 4 or not x_adv.is_contiguous():
+        raise ValueError(f"x_adv must be contiguous (n, c, h, w), got {told(x_adv)}")
+    if corner.shape != x_adv.shape[:1] or corner.dtype != torch.int64 or corner.device != x_adv.device:
+        raise ValueError(f"corner is {told(corner)}, x_adv is {told(x_adv)}; wanted one int64 a sample")
+    if old.shape != (*x_adv.shape[:2], side, side) or old.dtype != x_adv.dtype or not old.is_contiguous():
+        raise ValueError(f"old is {told(old)}, wanted contiguous {(*x_adv.shape[:2], side, side)}")
+
+
 def told(tensor: Tensor) -> str:
     """A tensor's dtype, shape and device, as errors name them."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)} on {tensor.device}"

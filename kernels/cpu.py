@@ -12,6 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from harden.kernels import loops
@@ -97,6 +98,38 @@ def onto_plane(
     return _compute(loops.onto_plane, *arrays, np.float32(low), np.float32(high), euclidean, out=out)
 
 
+def paste(
+    x_adv: Tensor,
+    x: Tensor,
+    corner: Tensor,
+    leap: Tensor,
+    *,
+    side: int,
+    eps: float,
+    low: float,
+    high: float,
+    old: Tensor,
+) -> Tensor:
+    changed = torch.empty(len(x_adv), dtype=torch.bool)
+    numbers: list[Any] = [np.float32(number) for number in (eps, low, high)]
+    _share_threads(old)
+    with _TURN:
+        loops.paste(
+            _numpy(x_adv), _numpy(x), _numpy(corner), _numpy(leap), side, *numbers, _numpy(old), _numpy(changed)
+        )
+    torch.autograd.graph.increment_version(x_adv)
+    torch.autograd.graph.increment_version(old)
+    return changed
+
+
+def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Tensor) -> Tensor:
+    _share_threads(old)
+    with _TURN:
+        loops.take_back(_numpy(x_adv), _numpy(corner), _numpy(kept), side, _numpy(old))
+    torch.autograd.graph.increment_version(x_adv)
+    return x_adv
+
+
 def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
     words = key & 0xFFFFFFFF, key >> 32
     return _compute(loops.uniform, *words, rows.numpy(), draw, np.float32(low), np.float32(span), out=out)
@@ -120,8 +153,13 @@ def _compute(loop: Callable[..., None], *arguments: Any, out: Tensor) -> Tensor:
     return out
 
 
+def _numpy(tensor: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().numpy()
+    return array
+
+
 def _array(tensor: Tensor) -> Floats:
-    array: Floats = tensor.detach().numpy()
+    array = _numpy(tensor)
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 

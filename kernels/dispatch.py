@@ -74,6 +74,22 @@ class Engine(Protocol):
         self, point: Tensor, normal: Tensor, offset: Tensor, *, euclidean: bool, low: float, high: float, out: Tensor
     ) -> Tensor: ...
 
+    def paste(
+        self,
+        x_adv: Tensor,
+        x: Tensor,
+        corner: Tensor,
+        leap: Tensor,
+        *,
+        side: int,
+        eps: float,
+        low: float,
+        high: float,
+        old: Tensor,
+    ) -> Tensor: ...
+
+    def take_back(self, x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Tensor) -> Tensor: ...
+
     def uniform(self, key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor: ...
 
 
@@ -105,7 +121,7 @@ def engine_for(*tensors: Tensor) -> str:
     forced = _forced.get()
     if forced == "numba" and not _numba_takes(tensors):
         given = ", ".join(map(told, tensors))
-        raise ValueError(f"engine 'numba' takes contiguous CPU tensors in float32 or int64, got {given}")
+        raise ValueError(f"engine 'numba' takes contiguous CPU tensors in float32, int64 or bool, got {given}")
     if forced is not None:
         return forced
     return "numba" if _numba_takes(tensors) and _numba() is not None else "torch"
@@ -119,7 +135,8 @@ def engine(*tensors: Tensor) -> Engine:
 
 def _numba_takes(tensors: tuple[Tensor, ...]) -> bool:
     return all(
-        t.device.type == "cpu" and t.dtype in (torch.float32, torch.int64) and t.is_contiguous() for t in tensors
+        t.device.type == "cpu" and t.dtype in (torch.float32, torch.int64, torch.bool) and t.is_contiguous()
+        for t in tensors
     )
 
 

@@ -122,6 +122,47 @@ def onto_plane(
 
 
 @torch.no_grad()
+def paste(
+    x_adv: Tensor,
+    x: Tensor,
+    corner: Tensor,
+    leap: Tensor,
+    *,
+    side: int,
+    eps: float,
+    low: float,
+    high: float,
+    old: Tensor,
+) -> Tensor:
+    inside, fits = _window(corner, side, x_adv)
+    point, was = x_adv.flatten(2), old.flatten(2)
+    torch.gather(point, 2, inside, out=was)
+    new = was + leap[:, :, None]
+    project_linf(new, x.flatten(2).gather(2, inside), eps=eps, low=low, high=high, out=new)
+    new = torch.where(fits, new, was)
+    point.scatter_(2, inside, new)
+    return (new != was).flatten(1).any(dim=1)
+
+
+@torch.no_grad()
+def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Tensor) -> Tensor:
+    inside, fits = _window(corner, side, x_adv)
+    point = x_adv.flatten(2)
+    stays = kept[:, None, None] | ~fits
+    point.scatter_(2, inside, torch.where(stays, point.gather(2, inside), old.flatten(2)))
+    return x_adv
+
+
+def _window(corner: Tensor, side: int, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat pixel numbers (n, channels, side * side); whether the window fits, (n, 1, 1), else it is the first one."""
+    height, width = images.shape[2:]
+    fits = (corner >= 0) & (corner // width <= height - side) & (corner % width <= width - side)
+    steps = torch.arange(side, device=corner.device)
+    inside = (corner * fits)[:, None] + (steps[:, None] * width + steps).flatten()
+    return inside[:, None].expand(-1, images.shape[1], -1), fits[:, None, None]
+
+
+@torch.no_grad()
 def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
     elements = math.prod(out.shape[1:])
     block = torch.arange(-(-elements // 4), device=rows.device)

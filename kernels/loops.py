@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from harden.kernels import rules
 
 Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 Single = float | np.float32  # a scalar that is a float32 when compiled code sees it
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -113,7 +115,31 @@ def onto_plane(
 
 
 @_loop
-def uniform(k0: int, k1: int, rows: NDArray[np.int64], draw: int, low: Single, span: Single, out: Floats) -> None:
+def paste(
+    x_adv: Floats,
+    x: Floats,
+    corner: Ids,
+    leap: Floats,
+    side: int,
+    eps: float,
+    low: float,
+    high: float,
+    old: Floats,
+    changed: Flags,
+) -> None:
+    for i in prange(len(x_adv)):
+        changed[i] = _pasted(x_adv[i], x[i], corner[i], leap[i], side, eps, low, high, old[i])
+
+
+@_loop
+def take_back(x_adv: Floats, corner: Ids, kept: Flags, side: int, old: Floats) -> None:
+    for i in prange(len(x_adv)):
+        if not kept[i]:
+            _taken_back(x_adv[i], corner[i], side, old[i])
+
+
+@_loop
+def uniform(k0: int, k1: int, rows: Ids, draw: int, low: Single, span: Single, out: Floats) -> None:
     for i in prange(len(out)):
         for block in range((out.shape[1] + 3) // 4):
             words = philox(block, rows[i] & 0xFFFFFFFF, rows[i] >> 32 & 0xFFFFFFFF, draw, k0, k1)
@@ -223,6 +249,43 @@ def _plane_sum(weight: Floats, room: Floats, reach: Single, euclidean: bool) -> 
         total += np.float64(weight[j] * size)
         slope += np.float64(weight[j] * speed) if size < room[j] else 0.0
     return total, slope
+
+
+@_serial
+def _pasted(
+    point: Floats,
+    x: Floats,
+    corner: int,
+    leap: Floats,
+    side: int,
+    eps: float,
+    low: float,
+    high: float,
+    old: Floats,
+) -> bool:
+    channels, height, width = point.shape
+    row, column, changed = corner // width, corner % width, False
+    if corner < 0 or row + side > height or column + side > width:
+        return changed
+    for channel in range(channels):
+        for i in range(side):
+            for j in range(side):
+                before, centre = point[channel, row + i, column + j], x[channel, row + i, column + j]
+                after = _clipped(_clipped(before + leap[channel], centre - eps, centre + eps), low, high)
+                old[channel, i, j] = before
+                point[channel, row + i, column + j] = after
+                changed |= after != before
+    return changed
+
+
+@_serial
+def _taken_back(point: Floats, corner: int, side: int, old: Floats) -> None:
+    channels, height, width = point.shape
+    row, column = corner // width, corner % width
+    if corner < 0 or row + side > height or column + side > width:
+        return
+    for channel in range(channels):
+        point[channel, row : row + side, column : column + side] = old[channel]
 
 
 @_serial

@@ -72,6 +72,25 @@ def onto_plane(point: Floats, normal: Floats, offset: Floats, *, euclidean: bool
     return steps.astype(np.float32)
 
 
+def paste(
+    x_adv: Floats, x: Floats, corner: NDArray[np.int64], leap: Floats, *, side: int, eps: float, low: float, high: float
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Images (n, c, h, w); the moved ones, and whether each has moved."""
+    moved = x_adv.copy()
+    for i, first in enumerate(corner):
+        rows, columns = _window(int(first), side, *x_adv.shape[2:])
+        for channel in range(x_adv.shape[1]):
+            place = i, channel, rows, columns
+            moved[place] = project_linf(moved[place] + leap[i, channel], x[place], eps=eps, low=low, high=high)
+    return moved, (moved != x_adv).any(axis=(1, 2, 3))
+
+
+def _window(first: int, side: int, height: int, width: int) -> tuple[slice, slice]:
+    row, column = divmod(first, width)
+    fits = 0 <= row <= height - side and column <= width - side
+    return (slice(row, row + side), slice(column, column + side)) if fits else (slice(0), slice(0))
+
+
 def uniform(key: int, rows: NDArray[np.int64], pixels: int, *, low: float, high: float, draw: int = 0) -> Floats:
     """Numbers of shape (n, pixels)."""
     out = np.empty((len(rows), pixels), np.float32)

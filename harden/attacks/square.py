@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from harden import kernels
 from harden.attacks.base import Attack, Model, slack
 from harden.attacks.losses import margin
 from harden.attacks.norms import size_of, wide
@@ -151,17 +152,16 @@ class _Linf(_Run):
         return 2 + self.x.shape[1]
 
     def start(self) -> Tensor:
-        self.low = (self.x - self.threat.radius).clamp_min(self.threat.low).flatten(2)
-        self.high = (self.x + self.threat.radius).clamp_max(self.threat.high).flatten(2)
         stripes = self.rng.child("start").uniform(self.x[:, :, :1, :])
         signs = torch.where(stripes < 0.5, -1.0, 1.0)
-        return (self.x + self.threat.radius * signs).clamp(self.threat.low, self.threat.high)
+        return (self.x + self.threat.radius * signs).clamp(self.threat.low, self.threat.high).contiguous()
 
     def prepare(self, first: int) -> None:
         super().prepare(first)
         sides = [self.patch(number) for number in range(first, first + BLOCK)]
-        self.corner = corners(self.block[:, :, :2], sides, self.x, whole=self.knobs.whole)
-        self.leap = torch.where(self.block[:, :, 2:] < 0.5, -2 * self.threat.radius, 2 * self.threat.radius)
+        self.corner = corners(self.block[:, :, :2], sides, self.x, whole=self.knobs.whole).T.contiguous()
+        signs = torch.where(self.block[:, :, 2:] < 0.5, -1.0, 1.0).transpose(0, 1).contiguous()
+        self.leap = 2 * self.threat.radius * signs
 
     def patch(self, number: int) -> int:
         """The side of a query's patch."""
@@ -169,14 +169,11 @@ class _Linf(_Run):
         return min(self.knobs.side(number, height * width), height, width)
 
     def query(self, number: int) -> None:
-        at, point = (number - 1) % BLOCK, self.point.flatten(2)
-        inside = window(self.corner[:, at], self.patch(number), self.x)
-        old = point.gather(2, inside)
-        low, high = self.low.gather(2, inside), self.high.gather(2, inside)
-        new = torch.clamp(old + self.leap[:, at, :, None], low, high)
-        point.scatter_(2, inside, new)
-        better = self._judge_changed((new != old).flatten(1).any(dim=1))
-        point.scatter_(2, inside, torch.where(better[:, None, None], new, old))
+        at, side, threat = (number - 1) % BLOCK, self.patch(number), self.threat
+        corner, old = self.corner[at], self.x.new_empty(*self.x.shape[:2], side, side)
+        limits = {"eps": threat.radius, "low": threat.low, "high": threat.high}
+        changed = kernels.paste(self.point, self.x, corner, self.leap[at], side=side, old=old, **limits)
+        kernels.take_back(self.point, corner, self._judge_changed(changed), side=side, old=old)
 
     def _judge_changed(self, changed: Tensor) -> Tensor:
         """`judge`, but that a patch which changes nothing, for the ball and the box leave no room, costs no query.
@@ -193,8 +190,7 @@ class _Linf(_Run):
 
     def keep(self, stay: Tensor) -> None:
         super().keep(stay)
-        self.low, self.high = self.low[stay], self.high[stay]
-        self.corner, self.leap = self.corner[stay], self.leap[stay]
+        self.corner, self.leap = self.corner[:, stay], self.leap[:, stay]
 
 
 class _Smooth(_Run):
