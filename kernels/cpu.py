@@ -111,12 +111,11 @@ def paste(
     old: Tensor,
 ) -> Tensor:
     changed = torch.empty(len(x_adv), dtype=torch.bool)
-    numbers: list[Any] = [np.float32(number) for number in (eps, low, high)]
+    arrays, limits = [_numpy(one) for one in (x_adv, x, corner, leap)], [np.float32(one) for one in (eps, low, high)]
+    arguments: list[Any] = [*arrays, side, *limits, _numpy(old), _numpy(changed)]
     _share_threads(old)
     with _TURN:
-        loops.paste(
-            _numpy(x_adv), _numpy(x), _numpy(corner), _numpy(leap), side, *numbers, _numpy(old), _numpy(changed)
-        )
+        loops.paste(*arguments)
     torch.autograd.graph.increment_version(x_adv)
     torch.autograd.graph.increment_version(old)
     return changed
