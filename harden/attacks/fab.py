@@ -104,17 +104,22 @@ class _Search:
         self._note(moved.clamp_(threat.low, threat.high).view_as(self.point))
 
     def _note(self, point: Tensor) -> None:
-        """Keeps what is adversarial and nearer than before, and steps back from it towards the clean image."""
+        """Keeps what is surely adversarial and nearer than before; steps back from whatever is across the boundary.
+
+        A search that stepped back from sure points alone would creep up to the boundary and stay there: so close,
+        the overshoot is lost in what rounding can undo.
+        """
         with torch.no_grad():
-            broken = fooled(self.model(point), self.y)
+            logits = self.model(point)
+        across = logits.argmax(dim=1) != self.y
         size = size_of((point - self.x).flatten(1), self.threat.norm)
-        size = torch.where(broken, size, torch.inf)
+        size = torch.where(fooled(logits, self.y), size, torch.inf)
         before = self.size[self.place]
         mask = wide(size < before, point)
         self.best[self.place] = torch.where(mask, point, self.best[self.place])
         self.size[self.place] = torch.minimum(size, before)
         back = self.x + BETA * (point - self.x)
-        self.point = torch.where(broken.view_as(mask), back, point)
+        self.point = torch.where(across.view_as(mask), back, point)
 
     def _ahead(self, logits: Tensor) -> Tensor:
         """How far the target's logit is ahead of the label's."""

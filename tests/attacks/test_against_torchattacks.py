@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from harden.attacks import ApgdCe, ApgdT, Attack, FabT, Square
+from harden.attacks import fab as fab_module
+from harden.attacks.base import frozen
 from harden.data import Digits, load
 from harden.seeds import stream
 from harden.threat import ThreatModel
@@ -66,6 +68,22 @@ def test_flags_agree_on_99_percent_and_ours_never_leave_more(
     assert 0.05 < theirs.float().mean() < 0.95
     assert (ours == theirs).float().mean() >= (0.97 if name == "Square" else 0.99)  # Square is luck in part
     assert ours.sum() >= theirs.sum() - (0.003 * len(y) if name != "Square" else 0.02 * len(y))
+
+
+@pytest.mark.parametrize("rank", range(3))
+def test_fab_comes_as_near_as_theirs_towards_each_target(rank: int, trained: tuple[nn.Module, Tensor, Tensor]) -> None:
+    """FAB from the image itself draws nothing, so that both take the same path; rounding parts them in the end."""
+    model, x, y = trained
+    fab = torchattacks.FAB(copy.deepcopy(model), eps=EPS, steps=100, multi_targeted=True, seed=0)
+    fab.target_class = rank + 2
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        theirs = (fab.attack_single_run_targeted(x, y) - x).abs().flatten(1).amax(1)
+    ranked = model(x).argsort(dim=1, descending=True)
+    with frozen(model):
+        ours = fab_module._Search(model, x, y, ranked[:, rank + 1], ThreatModel(eps=str(EPS)), 0.0).run(100)[1]
+    assert (ours > 1.01 * theirs).float().mean() <= 0.01
+    assert (theirs > 1.01 * ours).float().mean() <= 0.01
 
 
 def _broken(attack: Attack, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
