@@ -16,12 +16,12 @@ from harden.sealing.suites import FILE_KEY, Kem, Scheme
 
 Opener = Callable[[bytes, bytes], bytes | None]
 """(blob, info) -> the file key, or None where the blob is not for this key or was changed."""
-Signing = Callable[[bytes], bytes]
-"""Message -> signature."""
+Signing = Callable[[bytes, bytes], bytes]
+"""(message, context) -> signature. Ed25519 has no context and passes over it."""
 
 
 class Engine(Protocol):
-    """A library. Lengths of all inputs are right; secrets are seeds. Contexts: `derive.SIGNING_CONTEXT` for ML-DSA."""
+    """A library. Lengths of all inputs are right; secrets are seeds. A `context` is ML-DSA's; Ed25519 has none."""
 
     def public_of_kem(self, kem: Kem, seed: bytes) -> bytes:
         """The public key that belongs to the seed."""
@@ -38,7 +38,7 @@ class Engine(Protocol):
     def signing(self, scheme: Scheme, seed: bytes) -> Signing:
         """What signs under the seed."""
 
-    def verifies(self, scheme: Scheme, public: bytes, message: bytes, signature: bytes) -> bool:
+    def verifies(self, scheme: Scheme, public: bytes, message: bytes, signature: bytes, context: bytes) -> bool:
         """Whether the signature is one of the message; False for an impossible key too."""
 
 
@@ -78,15 +78,15 @@ class Provider:
         return unwrap
 
     def signing(self, scheme: Scheme, seed: bytes) -> Signing:
-        """Message -> signature of `scheme.signature` bytes."""
+        """(message, context) -> signature of `scheme.signature` bytes."""
         _check(scheme.name, "seed", seed, scheme.seed)
         sign = self.engine.signing(scheme, seed)
-        return lambda message: _check(scheme.name, "signature", sign(message), scheme.signature)
+        return lambda message, context: _check(scheme.name, "signature", sign(message, context), scheme.signature)
 
-    def verifies(self, scheme: Scheme, public: bytes, message: bytes, signature: bytes) -> bool:
+    def verifies(self, scheme: Scheme, public: bytes, message: bytes, signature: bytes, context: bytes) -> bool:
         """Whether the signature is right; lengths are part of that."""
         lengths_fit = len(public) == scheme.public and len(signature) == scheme.signature
-        return lengths_fit and self.engine.verifies(scheme, public, message, signature)
+        return lengths_fit and self.engine.verifies(scheme, public, message, signature, context)
 
 
 ENGINES = {"cryptography": "harden.sealing.pyca"}

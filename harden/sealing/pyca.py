@@ -9,7 +9,6 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import ed25519, mldsa, mlkem, x25519
 
 from harden.errors import MissingExtra
-from harden.sealing.derive import SIGNING_CONTEXT
 from harden.sealing.provider import Opener, Signing
 from harden.sealing.suites import ED25519, ML_DSA_65, ML_DSA_87, ML_KEM_1024, X_WING, Kem, Scheme
 
@@ -48,7 +47,7 @@ class Pyca:
         return lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
 
     def public_of_scheme(self, scheme: Scheme, seed: bytes) -> bytes:
-        return _signing_key(scheme, seed).public_key().public_bytes_raw()  # type: ignore[no-any-return]
+        return bytes(_signing_key(scheme, seed).public_key().public_bytes_raw())  # type: ignore[no-any-return]
 
     def wrap(self, kem: Kem, public: bytes, file_key: bytes, info: bytes) -> bytes | None:
         try:
@@ -70,15 +69,15 @@ class Pyca:
     def signing(self, scheme: Scheme, seed: bytes) -> Signing:
         key = _signing_key(scheme, seed)
         if scheme == ED25519:
-            return key.sign  # type: ignore[no-any-return]
-        return lambda message: key.sign(message, context=SIGNING_CONTEXT)
+            return lambda message, _context: bytes(key.sign(message))
+        return lambda message, context: bytes(key.sign(message, context=context))
 
-    def verifies(self, scheme: Scheme, public: bytes, message: bytes, signature: bytes) -> bool:
+    def verifies(self, scheme: Scheme, public: bytes, message: bytes, signature: bytes, context: bytes) -> bool:
         try:
             if scheme == ED25519:
                 ed25519.Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
             else:
-                ML_DSA[scheme.name][1].from_public_bytes(public).verify(signature, message, context=SIGNING_CONTEXT)
+                ML_DSA[scheme.name][1].from_public_bytes(public).verify(signature, message, context=context)
         except (InvalidSignature, ValueError):
             return False
         return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha512
 
-from harden.sealing.derive import label
+from harden.sealing.derive import SIGNING_CONTEXT, label
 from harden.sealing.layout import Layout
 from harden.sealing.provider import Provider, Signing
 from harden.sealing.suites import Scheme, Suite
@@ -42,9 +42,9 @@ class Signer:
     key: SignerKey
     signings: tuple[Signing, ...] = field(repr=False)
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, message: bytes, context: bytes = SIGNING_CONTEXT) -> bytes:
         """The signatures of all schemes, one after the other."""
-        return b"".join(sign(message) for sign in self.signings)
+        return b"".join(sign(message, context) for sign in self.signings)
 
 
 def signer_of(suite: Suite, seeds: bytes, provider: Provider) -> Signer:
@@ -60,11 +60,15 @@ def message_of(suite: Suite, bound: bytes, layout: Layout, root: bytes, signer: 
     return head + struct.pack(">QQ", layout.payload_len, layout.leaves) + root + bytes.fromhex(signer)
 
 
-def failing(key: SignerKey, message: bytes, signature: bytes, provider: Provider) -> list[str]:
+def failing(
+    key: SignerKey, message: bytes, signature: bytes, provider: Provider, context: bytes = SIGNING_CONTEXT
+) -> list[str]:
     """The schemes whose half of the signature does not verify; none of them: the signature is good."""
     parts = zip(key.parts(), _split(key.suite, signature, "signature"), strict=True)
     return [
-        scheme.name for (scheme, public), (_, part) in parts if not provider.verifies(scheme, public, message, part)
+        scheme.name
+        for (scheme, public), (_, part) in parts
+        if not provider.verifies(scheme, public, message, part, context)
     ]
 
 
