@@ -41,12 +41,12 @@ def publishing(path: Path, *, mode: int = ORDINARY, overwrite: bool = False) -> 
                 os.unlink(name)
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool, hint: str = "choose another name, or say overwrite=true") -> None:
     """ConfigError where there is a file at `path` already that is not to be overwritten, or a folder."""
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder, wanted the name of a file")
     if not overwrite and os.path.lexists(path):
-        raise ConfigError(f"{path}: exists already", "choose another name, or say overwrite=true")
+        raise ConfigError(f"{path}: exists already", hint)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Pyca:
         return lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
 
     def public_of_scheme(self, scheme: Scheme, seed: bytes) -> bytes:
-        return bytes(_signing_key(scheme, seed).public_key().public_bytes_raw())  # type: ignore[no-any-return]
+        return bytes(_signing_key(scheme, seed).public_key().public_bytes_raw())
 
     def wrap(self, kem: Kem, public: bytes, file_key: bytes, info: bytes) -> bytes | None:
         try:
