@@ -6,7 +6,6 @@ old copy of the file, still has it.
 """
 
 import os
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +20,11 @@ from harden.sealing.opening import check_origin, file_keys, no_key, open_payload
 from harden.sealing.provider import Provider, provider
 from harden.sealing.publish import naming, publishing, write_all
 from harden.sealing.sealer import common_suite, wrapped
-from harden.sealing.slots import ENTRY, LAST, PASSPHRASE, WRITING, Entry, Slot
+from harden.sealing.slots import ENTRY, LAST, MARK_AT, PASSPHRASE, WRITING, Entry, Slot
 from harden.sealing.suites import FILE_KEY
 from harden.sealing.trust import Trust
 
-MARK = struct.Struct(">Q")
+MARK = bytes([WRITING])
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,18 @@ def _replace(handle: int, head: Head, newest: tuple[int, Slot], entries: Sequenc
 
 
 def _overwrite(handle: int, at: int, slot: bytes, where: str) -> None:
-    """One copy: marked as being written, its bytes, then its generation, each on disk before the next."""
-    for offset, part in ((0, MARK.pack(WRITING)), (MARK.size, slot[MARK.size :]), (0, slot[: MARK.size])):
+    """One copy: marked as being written, its bytes, the mark taken off again, each on disk before the next."""
+    marked = slot[:MARK_AT] + MARK + slot[MARK_AT + 1 :]
+    for offset, part in ((MARK_AT, MARK), (0, marked), (MARK_AT, b"\0")):
         with naming(where):
-            written = os.pwrite(handle, part, at + offset)
-            while written < len(part):
-                written += os.pwrite(handle, part[written:], at + offset + written)
+            _write_at(handle, part, at + offset)
             os.fdatasync(handle)
+
+
+def _write_at(handle: int, data: bytes, at: int) -> None:
+    while data:
+        written = os.pwrite(handle, data, at)
+        data, at = data[written:], at + written
 
 
 def _copy(handle: int, head: Head, entries: Sequence[Entry], file_key: bytearray, output: Path) -> None:

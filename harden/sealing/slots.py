@@ -1,10 +1,10 @@
 """A slot: who can open the file. There are two copies, A and B, so that a rewrap that dies leaves one whole.
 
-    slot  = u64 generation | u16 count | u16 0 | u32 0 | entries | zeros | tag 64
+    slot  = u64 generation | u16 count | u8 mark | u8 0 | u32 0 | entries | zeros | tag 64
     entry = u16 type | u16 0 | u32 length | blob
 
-A slot that is being written says so: its generation is `WRITING`, and nothing else in it counts. Every other slot
-must be whole, down to the last zero and the tag; so a reader can tell a rewrap cut short from a change.
+A slot that is being written says so: its mark is `WRITING`, and nothing else in it counts. Every other slot must be
+whole, down to the last zero and the tag; so a reader can tell a rewrap cut short from a change.
 """
 
 import hmac
@@ -17,16 +17,17 @@ from harden.sealing.errors import Damaged
 from harden.sealing.layout import Preamble
 from harden.sealing.suites import Suite
 
-HEADER = struct.Struct(">QHHI")
+HEADER = struct.Struct(">QHBBI")
 ENTRY = struct.Struct(">HHI")
 TAG = 64
 MOST = 128
 """Entries of a slot."""
 
-WRITING = 2**64 - 1
-"""The generation of a slot that is being written."""
+WRITING = 0xFF
+"""The mark of a slot that is being written; 0 in all others. One byte, as no crash can tear it."""
+MARK_AT = 10
 LAST = 2**63
-"""The highest generation; no rewrap reaches it, and no few flipped bits make `WRITING` of it."""
+"""The highest generation."""
 
 PUBLIC_KEY, PASSPHRASE, SPLIT, RELEASE = 1, 2, 3, 4
 """Types of entries: HPKE to a public key; Argon2id; shared between a key file and a token; attested release."""
@@ -66,7 +67,7 @@ def encode(
     entries: Sequence[Entry], generation: int, *, file_key: bytes | bytearray, preamble: Preamble, bound: bytes
 ) -> bytes:
     """The slot, `preamble.slot_len` bytes; the entries must fit, see `used_by`."""
-    head = HEADER.pack(generation, len(entries), 0, 0)
+    head = HEADER.pack(generation, len(entries), 0, 0, 0)
     packed = (ENTRY.pack(entry.kind, 0, len(entry.blob)) + entry.blob for entry in entries)
     body = (head + b"".join(packed)).ljust(preamble.slot_len - TAG, b"\0")
     return body + slot_tag(slot_key(file_key, bound), preamble, bound, body)
@@ -78,10 +79,10 @@ def decode(data: bytes, suite: Suite, where: str) -> Slot | None:
     Raises Damaged, naming `where`, for bytes that `encode` cannot have written.
     """
     body, tag = data[:-TAG], data[-TAG:]
-    generation, count, *zeros = HEADER.unpack_from(body)
-    if generation == WRITING:
+    generation, count, mark, *zeros = HEADER.unpack_from(body)
+    if mark == WRITING:
         return None
-    if any(zeros) or not 1 <= count <= MOST or not 1 <= generation <= LAST:
+    if mark or any(zeros) or not 1 <= count <= MOST or not 1 <= generation <= LAST:
         raise _damaged(where, "has an impossible header")
     entries, at = [], HEADER.size
     for _ in range(count):

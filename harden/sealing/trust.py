@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harden.sealing import canonical, keyfiles
-from harden.sealing.errors import Damaged, RolledBack, UnknownSigner, Unreadable
+from harden.sealing.errors import Damaged, RolledBack, UnknownSigner, Unreadable, UnsafeKeyFile
 from harden.sealing.publish import PRIVATE, naming, write_new
 from harden.sealing.signing import SignerKey
 from harden.sealing.suites import NAMES
@@ -133,6 +133,8 @@ def trust_of(path: Path, *, allow_rollback: bool = False) -> Trust:
 def read_store(path: Path) -> Contents:
     """What the trust store at `path` holds. Raises Damaged, UnsafeKeyFile where others can write it, Unreadable."""
     raw = _raw(path)
+    if (mode := path.stat().st_mode) & 0o022:
+        raise UnsafeKeyFile(f"{path}: others can change whom you trust: its mode is {mode & 0o777:04o}", "chmod 600 it")
     try:
         if raw.keys() != {"format", "seen", "signers"} or raw["format"] != FORMAT:
             raise ValueError("not the fields of a trust store")
