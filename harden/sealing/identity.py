@@ -10,7 +10,7 @@ from typing import Protocol
 
 from harden.errors import ConfigError
 from harden.sealing import passphrase as passphrases
-from harden.sealing.passphrase import COST, Cost
+from harden.sealing.passphrase import Cost
 from harden.sealing.provider import Opener, Provider
 from harden.sealing.slots import PASSPHRASE, PUBLIC_KEY
 from harden.sealing.suites import Suite
@@ -79,7 +79,7 @@ class PassphraseRecipient:
     """Whoever knows the passphrase; the only recipient of its file, as guessing is all that it takes."""
 
     passphrase: str = field(repr=False)
-    cost: Cost = COST
+    cost: Cost = field(default_factory=lambda: passphrases.COST)
     suite: Suite | None = None
     kind: int = PASSPHRASE
 

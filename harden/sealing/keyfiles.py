@@ -20,7 +20,7 @@ from harden.sealing import passphrase as passphrases
 from harden.sealing.derive import label
 from harden.sealing.errors import Damaged, UnsafeKeyFile, WrongPassphrase
 from harden.sealing.identity import Ask, KeyIdentity, KeyRecipient, key_identity
-from harden.sealing.passphrase import COST, Cost
+from harden.sealing.passphrase import Cost
 from harden.sealing.provider import Provider
 from harden.sealing.publish import PRIVATE, check_free, naming, write_new
 from harden.sealing.signing import Signer, SignerKey, signer_of
@@ -60,11 +60,15 @@ def write_public(path: Path, key: PublicKey) -> None:
     write_new(path, canonical.encode(fields) + b"\n")
 
 
-def write_secret(path: Path, key: SecretKey, passphrase: str | None, cost: Cost = COST) -> None:
+def write_secret(path: Path, key: SecretKey, passphrase: str | None, cost: Cost | None = None) -> None:
     """The `.key` file, mode 0600, under the passphrase if there is one; ConfigError where there is one already."""
     check_free(path, overwrite=False)  # before the expensive part
     public = key.public
-    locked = key.seed if passphrase is None else passphrases.lock(key.seed, passphrase, _info(public), cost)
+    locked = (
+        key.seed
+        if passphrase is None
+        else passphrases.lock(key.seed, passphrase, _info(public), cost or passphrases.COST)
+    )
     fields = {
         "format": SECRET_FORMAT,
         "kind": public.kind,

@@ -42,7 +42,7 @@ COST = Cost()
 """0.8 to 1.9 s on two cores; RFC 9106's second choice has 64 MiB."""
 
 
-def lock(secret: bytes, passphrase: str, info: bytes, cost: Cost = COST) -> bytes:
+def lock(secret: bytes, passphrase: str, info: bytes, cost: Cost) -> bytes:
     """`secret` under the passphrase, `OVERHEAD` bytes longer, bound to `info`."""
     salt = os.urandom(16)
     key = _key(passphrase, salt, cost)

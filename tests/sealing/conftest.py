@@ -91,7 +91,7 @@ def sample(cast: Cast, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamesp
     return SimpleNamespace(plain=plain, data=cast.seal(plain, tmp_path_factory.mktemp("sample") / "f.sealed"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def never() -> Callable[[str], str]:
     """A way to ask for a passphrase that must not be taken."""
 
