@@ -82,6 +82,7 @@ FOREIGN: dict[str, set[str]] = {
     "sklearn": {"data"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "cryptography": {"sealing"},
+    "oqs": {"sealing/liboqs"},
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}

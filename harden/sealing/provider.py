@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from harden.errors import ConfigError
-from harden.sealing.suites import FILE_KEY, Kem, Scheme
+from harden.sealing.suites import FILE_KEY, Kem, Scheme, hint_of
 
 Opener = Callable[[bytes, bytes], bytes | None]
 """(blob, info) -> the file key, or None where the blob is not for this key or was changed."""
@@ -89,7 +89,7 @@ class Provider:
         return lengths_fit and self.engine.verifies(scheme, public, message, signature, context)
 
 
-ENGINES = {"cryptography": "harden.sealing.pyca"}
+ENGINES = {"cryptography": "harden.sealing.pyca", "oqs": "harden.sealing.liboqs"}
 """Provider -> the module that has its `engine`."""
 
 DEFAULT = "cryptography"
@@ -97,10 +97,15 @@ DEFAULT = "cryptography"
 
 def provider(name: str = DEFAULT) -> Provider:
     """The provider of this name. Raises ConfigError for an unknown one, MissingExtra where its library is not here."""
-    if name not in ENGINES:
-        raise ConfigError(f"sealing.provider must be one of {', '.join(ENGINES)}, got {name}")
+    check_name(name)
     module = importlib.import_module(ENGINES[name])
     return Provider(name, module.engine())
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError unless there is a provider of this name."""
+    if name not in ENGINES:
+        raise ConfigError(f"sealing.provider must be one of {', '.join(ENGINES)}, got {name}", hint_of(name))
 
 
 def _check(kind: str, what: str, data: bytes, wanted: int) -> bytes:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from harden.errors import ConfigError
-from harden.sealing.provider import DEFAULT, ENGINES
+from harden.sealing.provider import DEFAULT, check_name
 
 
 class Protect(Enum):
@@ -28,8 +28,7 @@ class Sealing:
     provider: str = DEFAULT
 
     def __post_init__(self) -> None:
-        if self.provider not in ENGINES:
-            raise ConfigError(f"sealing.provider must be one of {', '.join(ENGINES)}, got {self.provider}")
+        check_name(self.provider)
 
 
 @dataclass(frozen=True)

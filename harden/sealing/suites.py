@@ -93,3 +93,10 @@ def suite_of(number: int, where: str) -> Suite:
         known = ", ".join(f"{one:#06x} ({suite.name})" for one, suite in SUITES.items())
         raise UnknownVersion(f"{where}: suite {number:#06x} is unknown; known: {known}", "a later harden may read it")
     return SUITES[number]
+
+
+def hint_of(name: str) -> str:
+    """What to say to somebody who writes Kyber; empty for any other name. liboqs's Kyber is round 3's, not FIPS 203."""
+    if "kyber" not in name.lower():
+        return ""
+    return "Kyber became ML-KEM (FIPS 203): suite=hybrid has ML-KEM-768 with X25519, suite=cnsa ML-KEM-1024"
