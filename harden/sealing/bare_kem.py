@@ -53,7 +53,13 @@ def expanded(kem: Kem, seed: bytes) -> tuple[bytes, bytes]:
 
 
 def lattice_public(kem: Kem) -> int:
+    """Bytes of ML-KEM's public key in a public key."""
     return kem.public - (CURVE if kem == X_WING else 0)
+
+
+def lattice_enc(kem: Kem) -> int:
+    """Bytes of ML-KEM's ciphertext in an encapsulation."""
+    return kem.enc - (CURVE if kem == X_WING else 0)
 
 
 def combined(lattice: bytes, curve: bytes, point: bytes, public: bytes) -> bytes:
@@ -62,6 +68,7 @@ def combined(lattice: bytes, curve: bytes, point: bytes, public: bytes) -> bytes
 
 
 def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
+    """X25519's secret; LowOrder for a point that would make it zero."""
     try:
         return private.exchange(X25519PublicKey.from_public_bytes(exact(public, CURVE)))
     except ValueError as error:
@@ -69,6 +76,7 @@ def exchange(private: X25519PrivateKey, public: bytes) -> bytes:
 
 
 def curve_key(private: bytes) -> bytes:
+    """X25519's public key."""
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 

@@ -28,7 +28,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from harden.sealing import liboqs_detect, pyca
 from harden.sealing.bare_kem import (
-    CURVE,
     SHARED,
     LowOrder,
     combined,
@@ -36,6 +35,7 @@ from harden.sealing.bare_kem import (
     exact,
     exchange,
     expanded,
+    lattice_enc,
     lattice_public,
     schedule,
 )
@@ -115,7 +115,7 @@ class Liboqs:
         def unwrap(blob: bytes, info: bytes) -> bytes | None:
             enc = exact(blob, kem.blob)[: kem.enc]
             try:
-                key, nonce = schedule(kem, _shared(pair, enc, curve), info)
+                key, nonce = schedule(kem, _shared(kem, pair, enc, curve), info)
                 return AESGCM(key).decrypt(nonce, blob[kem.enc :], b"")
             except (InvalidTag, RuntimeError, LowOrder):
                 return None
@@ -178,13 +178,17 @@ class _Pair:
         weakref.finalize(self, self.secret.free)
 
 
-def _shared(pair: _Pair, enc: bytes, curve: bytes) -> bytes:
-    """The secret in `enc`; `curve` is X25519's private key."""
-    if not curve:
-        return exact(pair.secret.decap_secret(enc), SHARED)
-    point = enc[-CURVE:]
-    lattice = exact(pair.secret.decap_secret(enc[:-CURVE]), SHARED)
+def _shared(kem: Kem, pair: _Pair, enc: bytes, curve: bytes) -> bytes:
+    """The secret in `enc`; `curve` is X25519's private key, empty without X25519."""
+    size = lattice_enc(kem)
+    lattice, point = _decapsulated(pair, enc[:size], size), enc[size:]
+    if kem != X_WING:
+        return lattice
     return combined(lattice, exchange(X25519PrivateKey.from_private_bytes(curve), point), point, curve_key(curve))
+
+
+def _decapsulated(pair: _Pair, enc: bytes, size: int) -> bytes:
+    return exact(pair.secret.decap_secret(exact(enc, size)), SHARED)
 
 
 _one_at_a_time = threading.Lock()
