@@ -238,6 +238,12 @@ def test_four_threads_at_once_agree_with_cryptography(oqs: Provider, pyca: Provi
     assert not wrong
 
 
+def test_without_the_length_checks_the_padded_ciphertexts_would_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liboqs, "exact", lambda data, _wanted: bytes(data))
+    pair = liboqs.Liboqs(FAKE_OQS)._kem_pair(ML_KEM_1024, bytes(64))
+    assert len(liboqs._decapsulated(pair, bytes(1), 1)) == 32
+
+
 @pytest.mark.parametrize("name", ["kyber", "Kyber768"])
 def test_who_writes_kyber_is_told_of_ml_kem(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
