@@ -10,6 +10,7 @@ AES-256-GCM chunks (Cobblestone-256); a hash list over the ciphertext is signed 
     unsealing, mapping        to a file, to memory, or a tensor at a time
     checking                  inspect and verify, without a secret
     keyfiles, passphrase, trust     .key and .pub files; Argon2id; whom to believe, and which epoch was seen
+    provider, pyca, liboqs    the library behind it all; liboqs_detect and bare_kem serve the second one
     publish, memory           whole files or none; where plaintext lies
     canonical, tensors        the JSON that has one spelling; where tensors lie in safetensors
 
