@@ -149,8 +149,9 @@ def _exists(key: str, value: str) -> bool:
 
 
 def _parts(name: str) -> set[Any]:
-    """The dataclass of the request's part `name`, such as judge, if there is one."""
-    return {field.default_factory for field in dataclasses.fields(TrainRequest) if field.name == name}
+    """The dataclasses of the requests' part `name`, such as judge, if there is one."""
+    parts = [field for request in REQUESTS.values() for field in dataclasses.fields(request) if field.name == name]
+    return {part.default_factory for part in parts if dataclasses.is_dataclass(part.default_factory)}
 
 
 @each_page
