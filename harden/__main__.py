@@ -10,6 +10,10 @@ from harden import __version__
 VERBS = {
     "train": "harden a classifier and measure it before and after",
     "evaluate": "measure a weights file under attack",
+    "keygen": "make keys that open sealed files or sign them",
+    "seal": "encrypt and sign a file for its recipients",
+    "unseal": "open a sealed file",
+    "verify": "check who made a sealed file, and that nothing was changed",
 }
 
 

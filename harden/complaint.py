@@ -11,6 +11,7 @@ from hydra.errors import MissingConfigException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from harden.errors import ConfigError, HardenError
+from harden.sealing.suites import hint_of
 
 KINDS = {"Integer": "a whole number", "Float": "a number"}
 """What OmegaConf calls a type, and what a user does."""
@@ -56,7 +57,7 @@ def _wrong_value(error: OmegaConfBaseException, key: str) -> HardenError:
     if found := re.fullmatch(r"Value (.*) is not a valid bool.*", text):
         return ConfigError(f"{key} must be true or false, got {found[1]}")
     if found := re.fullmatch(r"Invalid value (.*), expected one of \[(.*)\]", text):
-        return ConfigError(f"{key} must be one of {found[2]}, got {found[1]}")
+        return ConfigError(f"{key} must be one of {found[2]}, got {found[1]}", hint_of(found[1]))
     if text.endswith("is not in struct"):
         return ConfigError(f"there is no key {key}", f"if it is to be added, write +{key}=...")
     if text.endswith("is not Optional"):

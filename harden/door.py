@@ -30,7 +30,7 @@ Work = Callable[[Any, list[str]], int]
 
 
 Actions = Mapping[str, tuple[type, Work]]
-"""What else a verb can do, by the word behind `action=`: other requests, other work."""
+"""What else a verb can do, by the word behind `action=`: other requests, other work. The verb may be among them."""
 
 
 def run(verb: str, request: type, work: Work, actions: Actions | None = None) -> NoReturn:
@@ -39,10 +39,11 @@ def run(verb: str, request: type, work: Work, actions: Actions | None = None) ->
     try:
         if actions and (action := _taken(actions)):
             request, work = actions[action]
-            root = f"{verb}_{action}"
+            root = verb if action == verb else f"{verb}_{action}"
     except ConfigError as error:
         raise SystemExit(say(error)) from None
-    register(root, request, actions=() if root != verb else tuple(actions or ()))
+    others = () if root != verb else tuple(one for one in actions or () if one != verb)
+    register(root, request, actions=others)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     codes: list[int] = []
 

@@ -35,6 +35,10 @@ class Untrusted(HardenError):
     exit_code = 4
 
 
+class SealError(HardenError):
+    """A sealed file, its keys or its trust cannot be used; the finer classes are in `harden.sealing.errors`."""
+
+
 class TrainingError(HardenError):
     """Training could not go on; the message says where the last good checkpoint lies."""
 

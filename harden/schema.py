@@ -34,6 +34,7 @@ from harden.errors import ConfigError
 from harden.evaluation.request import EvaluateRequest, Smoothing
 from harden.ledger import Tracking
 from harden.models import CHOICES
+from harden.sealing.request import Sealing
 from harden.spelling import read
 from harden.threat import ThreatModel
 from harden.training.certified import CrownIbp, Ibp, Smooth
@@ -96,7 +97,7 @@ GROUPS: dict[str, dict[str, type]] = {
 APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
 
-PARTS: tuple[type, ...] = (Compute, Judging, Smoothing, Tracking, Watchdog)
+PARTS: tuple[type, ...] = (Compute, Judging, Sealing, Smoothing, Tracking, Watchdog)
 
 KNOWN: dict[str, type] = {
     kind.__name__: kind
@@ -131,13 +132,15 @@ def register(root: str, request: type, *, actions: Sequence[str] = ()) -> None:
 def _help(root: str, request: type, groups: list[str], actions: Sequence[str]) -> dict[str, str]:
     """Hydra's help page in the words of this house: which options there are, and the keys with their values."""
     plus = {group: "+" * (group in APPENDED.get(request, ())) + f"{group}=" for group in groups}
-    options = "\n".join(f"  {plus[group]:<11}{', '.join(GROUPS[group])}" for group in groups)
+    options = "".join(f"  {plus[group]:<11}{', '.join(GROUPS[group])}\n" for group in groups)
+    choices = f"options\n{options}\n" * bool(groups)
+    more = " (to see an option's keys, name it before --help)" * bool(groups)
     verb, _, action = root.partition("_")
     line = f"python -m harden.{verb}" + f" action={action}" * bool(action)
     also = "".join(f"\n       {line} action={one} ...  ({line} action={one} --help tells more)" for one in actions)
     template = (
-        f"usage: {line} [-m] [GROUP=OPTION ...] [KEY=VALUE ...]{also}\n\noptions\n{options}\n\n"
-        "keys and what they are now (to see an option's keys, name it before --help)\n\n$CONFIG"
+        f"usage: {line} [-m]{' [GROUP=OPTION ...]' * bool(groups)} [KEY=VALUE ...]{also}\n\n"
+        f"{choices}keys and what they are now{more}\n\n$CONFIG"
     )
     return {"app_name": f"harden.{verb}", "header": "", "footer": "", "template": template}
 

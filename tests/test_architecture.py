@@ -29,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "ledger": {"errors", "files"},
     "pictures": {"errors", "files"},
     "reporting": {"errors"},
+    "sealing": {"errors"},
     "attacks": BASE,
     "certification": {"errors", "seeds", "threat"},
     "evaluation": BASE | {"files", "ledger", "attacks", "data"},
@@ -52,10 +53,14 @@ LOBBY: dict[str, set[str]] = {
     "verdicts": set(),
     "examination": {"console", "schema", "loading", "stages", "showcase", "archiving"},
     "reexamination": {"loading"},
+    "asking": set(),
+    "pairs": {"asking"},
+    "unlocking": {"asking"},
+    "sheets": set(),
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
-DOORS = {"train", "evaluate", "__main__"}
+DOORS = {"train", "evaluate", "keygen", "seal", "unseal", "verify", "__main__"}
 """These may name all of the above; nothing names them."""
 
 MAY_IMPORT = (
@@ -76,6 +81,8 @@ FOREIGN: dict[str, set[str]] = {
     "matplotlib": {"pictures"},
     "sklearn": {"data"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
+    "cryptography": {"sealing"},
+    "oqs": {"sealing/liboqs"},
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
@@ -200,7 +207,9 @@ def fresh(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("what", ["harden", "harden.__main__", "harden.errors, harden.files", "harden.ledger"])
+@pytest.mark.parametrize(
+    "what", ["harden", "harden.__main__", "harden.errors, harden.files", "harden.ledger", "harden.sealing"]
+)
 def test_what_must_be_light_loads_nothing_heavy(what: str) -> None:
     heavy = "{'torch', 'mlflow', 'numba', 'hydra', 'numpy', 'matplotlib', 'rich'}"
     assert fresh(f"import {what}, sys; print(sorted({heavy} & set(sys.modules)))") == "[]"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from harden.__main__ import VERBS
 from harden.schema import ATTACKS
 from harden.training import results
 
@@ -81,14 +82,14 @@ def test_without_a_verb_the_verbs_are_listed(line: list[str], tmp_path: Path, en
         line = [str(Path(sys.executable).with_name("harden")), *line[1:]]
     done = call(line, tmp_path, environment)
     assert done.returncode == 0
-    assert re.findall(r"^  (\w+) ", done.stdout, re.MULTILINE) == ["train", "evaluate"]
+    assert re.findall(r"^  (\w+) ", done.stdout, re.MULTILINE) == list(VERBS)
 
 
 def test_an_unknown_verb_is_refused_with_those_that_there_are(tmp_path: Path, environment: dict[str, str]) -> None:
     done = call([sys.executable, "-m", "harden", "tran"], tmp_path, environment)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "harden: error: there is no verb 'tran'; there are: train, evaluate",
+        "harden: error: there is no verb 'tran'; there are: train, evaluate, keygen, seal, unseal, verify",
         "harden: hint: did you mean harden train?",
     ]
 

@@ -17,12 +17,27 @@ from harden.data import Digits, Mnist
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.models import Mlp
 from harden.schema import APPENDED, GROUPS, KNOWN, fields_of, register
+from harden.sealing import request as sealing
 from harden.spelling import read, spell
 from harden.threat import Norm, ThreatModel
 from harden.training import Clean, Madry, TrainRequest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-ROOTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest, "evaluate_verify": VerifyRequest}
+ROOTS: dict[str, type] = {
+    "train": TrainRequest,
+    "evaluate": EvaluateRequest,
+    "evaluate_verify": VerifyRequest,
+    "keygen": sealing.KeygenRequest,
+    "keygen_recipient": sealing.RecipientRequest,
+    "keygen_signer": sealing.SignerRequest,
+    "keygen_trust": sealing.TrustRequest,
+    "seal": sealing.SealRequest,
+    "seal_rewrap": sealing.RewrapRequest,
+    "seal_rotate": sealing.RotateRequest,
+    "seal_inspect": sealing.InspectRequest,
+    "unseal": sealing.UnsealRequest,
+    "verify": sealing.VerifyRequest,
+}
 CHOICES = [(group, option) for group, options in GROUPS.items() for option in options]
 ENOUGH = {"objective": ["+attack=pgd"], "attack": []}
 """What a request needs beside an option of the group to make sense."""
@@ -94,6 +109,8 @@ def test_the_command_line_begins_where_python_does() -> None:
     """An option of the root's defaults is what a field holds that nobody has set; the schedule is the data's."""
     assert composed(root="train") == TrainRequest(schedule=composed().schedule)
     assert composed("weights=w", root="evaluate") == EvaluateRequest(weights="w")
+    words = ("weights=w", "to=[a.pub]", "output=o")
+    assert composed(*words, root="seal") == sealing.SealRequest(weights="w", to=["a.pub"], output="o")
 
 
 def test_every_part_of_a_request_can_be_read_back() -> None:

@@ -18,12 +18,26 @@ from harden import door
 from harden.__main__ import VERBS
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.schema import GROUPS, fields_of, register
+from harden.sealing import request as sealing
 from harden.training import TrainRequest
 from harden.training import folder as place
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
-REQUESTS: dict[str, type] = {"train": TrainRequest, "evaluate": EvaluateRequest, "evaluate_verify": VerifyRequest}
+REQUESTS: dict[str, type] = {
+    "train": TrainRequest,
+    "evaluate": EvaluateRequest,
+    "evaluate_verify": VerifyRequest,
+    "keygen_recipient": sealing.RecipientRequest,
+    "keygen_signer": sealing.SignerRequest,
+    "keygen_trust": sealing.TrustRequest,
+    "seal": sealing.SealRequest,
+    "seal_rewrap": sealing.RewrapRequest,
+    "seal_rotate": sealing.RotateRequest,
+    "seal_inspect": sealing.InspectRequest,
+    "unseal": sealing.UnsealRequest,
+    "verify": sealing.VerifyRequest,
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 SETTING = re.compile(r"\+?([a-z_][a-z_.]*[a-z_])=(\S*)")
@@ -135,8 +149,9 @@ def _exists(key: str, value: str) -> bool:
 
 
 def _parts(name: str) -> set[Any]:
-    """The dataclass of the request's part `name`, such as judge, if there is one."""
-    return {field.default_factory for field in dataclasses.fields(TrainRequest) if field.name == name}
+    """The dataclasses of the requests' part `name`, such as judge, if there is one."""
+    parts = [field for request in REQUESTS.values() for field in dataclasses.fields(request) if field.name == name]
+    return {part.default_factory for part in parts if dataclasses.is_dataclass(part.default_factory)}
 
 
 @each_page

@@ -1,0 +1,106 @@
+"""Opening a sealed file, in the one order that is safe.
+
+Size and preamble; core; the one size that follows; padding; signature and trust, which need no secret, so that no
+private key meets input of strangers; slots and file key; commitment; the last chunk, which fixes the length. Only
+then plaintext, each leaf and tag before its bytes are used.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harden.sealing.derive import payload_key, wrap_info
+from harden.sealing.errors import BadSignature, Damaged, Unsigned, WrongKey, WrongPassphrase
+from harden.sealing.heads import COPIES, FRESH, Head, Marked, Slots, read_head, read_marked, read_slots
+from harden.sealing.identity import Identity
+from harden.sealing.payload import Payload
+from harden.sealing.provider import Provider
+from harden.sealing.signing import failing, message_of
+from harden.sealing.slots import PASSPHRASE
+from harden.sealing.suites import FILE_KEY
+from harden.sealing.trust import Trust
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Unlocked:
+    """A file whose plaintext can be read."""
+
+    head: Head
+    marked: Marked
+    payload: Payload
+
+
+def unlocked(handle: int, where: str, identity: Identity, trust: Trust | None, provider: Provider) -> Unlocked:
+    """The file behind `handle`, opened; `trust` None: its origin is not asked for.
+
+    Raises NotSealed, Damaged, WrongKey, Untrusted and their children, Refused, Unreadable.
+    """
+    head = read_head(handle, where)
+    marked = read_marked(handle, head)
+    if trust is not None:
+        check_origin(head, marked, trust, provider)
+    file_key = unlock(head, read_slots(handle, head), identity)
+    try:
+        payload = open_payload(handle, head, marked.leaves, file_key)
+    finally:
+        file_key[:] = bytes(FILE_KEY)
+    if trust is not None:
+        trust.advance(head.core.signer, head.core.facts.model_id, marked.seen(head), where)
+    return Unlocked(head, marked, payload)
+
+
+def check_origin(head: Head, marked: Marked, trust: Trust, provider: Provider) -> None:
+    """Nothing if a trusted signer made exactly this file, and no later one was seen; else an Untrusted."""
+    signer, where = head.core.signer, head.where
+    if not signer:
+        raise Unsigned(f"{where}: is not signed", "any of its recipients could have made it: ask for a signed one")
+    key = trust.key(signer, where)
+    if key.suite != head.preamble.suite:
+        raise BadSignature(f"{where}: is of suite {head.preamble.suite.name}, its signer's key of {key.suite.name}")
+    message = message_of(key.suite, head.bound, head.layout, marked.root, signer)
+    if wrong := failing(key, message, marked.signature, provider):
+        raise BadSignature(f"{where}: the signature is not one of this file: {' and '.join(wrong)} said no", FRESH)
+    trust.check(signer, head.core.facts.model_id, marked.seen(head), where)
+
+
+def unlock(head: Head, slots: Slots, identity: Identity) -> bytearray:
+    """The file key. Raises WrongKey; Damaged where a slot's tag is not the one that the file key makes."""
+    for file_key in file_keys(head, slots, identity):
+        _check_tags(head, slots, file_key)
+        return file_key
+    raise no_key(head, slots)
+
+
+def file_keys(head: Head, slots: Slots, identity: Identity) -> Iterator[bytearray]:
+    """Every file key that the identity gets out of an entry; no tag is checked yet."""
+    suite = head.preamble.suite
+    for entry in slots.entries:
+        found = identity.unwrap(entry.kind, entry.blob, wrap_info(suite, entry.kind, head.bound))
+        if found is not None:
+            yield bytearray(found)
+
+
+def no_key(head: Head, slots: Slots) -> WrongKey:
+    """The error where no entry opens."""
+    if any(entry.kind == PASSPHRASE for entry in slots.entries):
+        return WrongPassphrase(f"{head.where}: the passphrase does not open it", "it was sealed with one")
+    count = len(slots.newest.entries)
+    return WrongKey(f"{head.where}: the key does not open it; it was sealed for {count} recipients")
+
+
+def open_payload(handle: int, head: Head, leaves: bytes, file_key: bytearray) -> Payload:
+    """The plaintext, its commitment and last chunk checked; `leaves`: the hash list. Raises Damaged."""
+    digest = head.preamble.suite.digest
+    payload = Payload(handle, head.layout, head.core.plaintext_bytes, leaves, digest, head.where)
+    payload.unlock(payload_key(file_key, head.bound), head.bound)
+    return payload
+
+
+def _check_tags(head: Head, slots: Slots, file_key: bytearray) -> None:
+    for name, copy in zip(COPIES, slots.copies, strict=True):
+        if copy is None:
+            logger.warning("%s: slot %s is half written: run harden.seal action=rewrap", head.where, name)
+        elif not copy.is_whole(file_key, head.preamble, head.bound):
+            raise Damaged(f"{head.where}: the tag of slot {name} is wrong", FRESH)

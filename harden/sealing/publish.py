@@ -1,0 +1,123 @@
+"""Files that appear whole or not at all, and are nobody's to overwrite.
+
+A file without a name (O_TMPFILE) in the target folder is written, synced and then linked to its name: a process
+that is killed leaves nothing behind, no plaintext either. Where the file system knows no such files, a random
+name in the same folder stands in.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harden.errors import ConfigError
+from harden.sealing.errors import Unreadable
+
+PRIVATE, ORDINARY = 0o600, 0o666
+
+
+@contextmanager
+def publishing(path: Path, *, mode: int = ORDINARY, overwrite: bool = False) -> Iterator[int]:
+    """A descriptor, for reading and writing, whose content becomes the file `path` when the block ends well.
+
+    The process's umask applies to `mode`. Raises ConfigError where `path` exists and is not to be overwritten,
+    before and after; Unreadable where the system refuses.
+    """
+    check_free(path, overwrite=overwrite)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = _temporary(path, mode)
+    try:
+        yield handle
+        with naming(path):
+            os.fsync(handle)
+            name = _named(handle, name, path, overwrite=overwrite)
+            _sync(path.parent)
+    finally:
+        os.close(handle)
+        if name is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+
+
+def check_free(path: Path, *, overwrite: bool, hint: str = "choose another name, or say overwrite=true") -> None:
+    """ConfigError where there is a file at `path` already that is not to be overwritten, or a folder."""
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder, wanted the name of a file")
+    if not overwrite and os.path.lexists(path):
+        raise ConfigError(f"{path}: exists already", hint)
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """Inside, an OSError becomes Unreadable, naming `where`: a path."""
+    try:
+        yield
+    except OSError as error:
+        raise Unreadable(f"{where}: {(error.strerror or str(error)).lower()}") from error
+
+
+def write_all(handle: int, data: bytes | bytearray | memoryview) -> None:
+    """All of `data`, however little a write takes at a time."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def write_new(path: Path, data: bytes, *, mode: int = ORDINARY, overwrite: bool = False) -> None:
+    """The small file `path`, whole or not at all."""
+    with publishing(path, mode=mode, overwrite=overwrite) as handle, naming(path):
+        write_all(handle, data)
+
+
+def _temporary(path: Path, mode: int) -> tuple[int, str | None]:
+    """A descriptor, and the temporary name where there has to be one."""
+    flags = os.O_RDWR | os.O_CLOEXEC
+    if Path("/proc/self/fd").is_dir():  # where it can be given a name later
+        with suppress(OSError):
+            return os.open(path.parent, flags | os.O_TMPFILE, mode), None
+    name = _beside(path)
+    return os.open(name, flags | os.O_CREAT | os.O_EXCL, mode), name
+
+
+def _named(handle: int, name: str | None, path: Path, *, overwrite: bool) -> str | None:
+    """Gives the file its name; what is left to be removed.
+
+    A link never replaces, a rename always does: so to replace, the file gets a temporary name first.
+    """
+    try:
+        if not overwrite:
+            _link(handle, name, path)
+            return name
+        if name is None:
+            name = _beside(path)
+            _link(handle, None, Path(name))
+        os.replace(name, path)
+    except FileExistsError as error:
+        raise ConfigError(f"{path}: exists already", "somebody else wrote it meanwhile") from error
+    return None
+
+
+def _link(handle: int, name: str | None, path: Path) -> None:
+    if name is not None:
+        os.link(name, path)
+        return
+    # without a folder's descriptor Python calls link(2), which does not follow the link in /proc: EXDEV
+    folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(str(handle), path, src_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(folder)
+
+
+def _beside(path: Path) -> str:
+    return str(path.parent / f".{path.name}.{secrets.token_hex(8)}.part")
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
