@@ -55,6 +55,8 @@ def walk(start: Path, trust: Trust, *, among: Sequence[Path] = (), by: Provider 
     while chain[-1].manifest.facts.parent:
         chain.append(_parent(trip, chain))
     _check_forks(trip, chain)
+    if start.is_dir():
+        _check_complete(trip, chain)
     return chain[::-1]
 
 
@@ -116,10 +118,22 @@ def _check_forks(trip: Walk, chain: list[Link]) -> None:
         is_beside = one.facts.model_id == model and one.h not in on
         is_twin = (one.signer, one.facts.epoch) in epochs or (not one.facts.parent and one.signer in signers)
         if is_beside and (one.facts.parent in continued or is_twin) and _holds(trip, found):
-            raise Forked(
-                f"{_name(found)}: stands beside {chain[0].path}: both cannot be {model}",
-                "two files continue the same round, or have the same epoch: find out which one is meant",
-            )
+            raise _forked(found, chain)
+
+
+def _check_complete(trip: Walk, chain: list[Link]) -> None:
+    """Nothing if every manifest of a folder is part of the chain, or a copy of one that is."""
+    on = {link.manifest.digest for link in chain}
+    for found in trip.shelf.found:
+        if found.manifest.digest not in on:
+            raise _forked(found, chain)
+
+
+def _forked(found: Found, chain: list[Link]) -> Forked:
+    return Forked(
+        f"{_name(found)}: stands beside {chain[0].path}, {chain[0].manifest.round}: both cannot be the same model",
+        "two continue the same round, have the same epoch, or speak of the same file: find out which one is meant",
+    )
 
 
 def _holds(trip: Walk, found: Found) -> bool:
@@ -139,13 +153,10 @@ def _tip(trip: Walk, folder: Path) -> Found:
     if len(models) != 1:
         raise ConfigError(f"{folder}: holds manifests of {len(models)} models, wanted one", "name one sealed file")
     parents = {found.manifest.facts.parent for found in trip.shelf.found}
-    tips = {found.manifest.digest: found for found in trip.shelf.found if found.manifest.h not in parents}
+    tips = [found for found in trip.shelf.found if found.manifest.h not in parents]
     if not tips:
         raise BrokenChain(f"{folder}: {models[0]} goes in a circle: each round is one before another")
-    if len(tips) > 1:
-        names = ", ".join(_name(found) for found in tips.values())
-        raise Forked(f"{folder}: {models[0]} has {len(tips)} last rounds: {names}", "find out which one is meant")
-    return next(iter(tips.values()))
+    return max(tips, key=lambda found: found.manifest.facts.epoch)
 
 
 def _name(found: Found) -> str:

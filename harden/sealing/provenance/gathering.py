@@ -33,10 +33,8 @@ def gather(run: Path, *, weights: Path | None = None, code: str | None = None) -
     summary = _object(raw, run / SUMMARY)
     if weights is not None:
         _check_weights(weights, summary, run)
-    data = summary.get("data")
-    said = {data["name"]: data["sha256"]} if isinstance(data, dict) and data.keys() >= {"name", "sha256"} else {}
     return Evidence(
-        data=said,
+        data=_data_of(summary, run),
         code=(commit_of(TOP) if code is None else code) or "",
         configuration=sha256(_read(run / CONFIG)).hexdigest(),
         recipe=summary.get("recipe_sha256") or "",
@@ -94,6 +92,15 @@ def _check_weights(weights: Path, summary: dict[str, Any], run: Path) -> None:
             f"{weights}: is not what the run in {run} made: SHA-256 {there[:16]}..., wanted {str(wanted)[:16]}...",
             "name the folder of the run that these weights come from",
         )
+
+
+def _data_of(summary: dict[str, Any], run: Path) -> dict[str, str]:
+    """The digest of the run's data set by name; `Evidence` checks that it is one."""
+    data = summary.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(name, str) or "sha256" not in data:
+        raise ConfigError(f"{run / SUMMARY}: names no data set", "wanted the folder of a finished run of harden.train")
+    return {name: data["sha256"]}
 
 
 def _run_id(run: Path) -> str | None:
