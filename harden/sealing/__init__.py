@@ -11,6 +11,7 @@ AES-256-GCM chunks (Cobblestone-256); a hash list over the ciphertext is signed 
     checking                  inspect and verify, without a secret
     keyfiles, passphrase, trust     .key and .pub files; Argon2id; whom to believe, and which epoch was seen
     publish, memory           whole files or none; where plaintext lies
+    provenance                signed manifests beside sealed files, and the chain of rounds
     canonical, tensors        the JSON that has one spelling; where tensors lie in safetensors
 
 Seams. A second library is an `Engine` (provider). Who opens a file is an `Identity`, whom it is sealed for a
