@@ -72,3 +72,14 @@ def test_a_real_run_is_gathered_sealed_and_vouched_for(
     (link,) = walk(sealed, trust)
     check_against(link.manifest, verify(sealed, trust))
     assert link.manifest.evidence == evidence
+
+
+def test_the_room_is_light_and_starts_no_process() -> None:
+    code = (
+        "import sys\n"
+        "sys.addaudithook(lambda name, _: name.startswith(('subprocess', 'os.fork', 'os.exec', 'socket')) and sys.exit(9))\n"
+        "import harden.sealing.provenance\n"
+        "print(sorted({'torch', 'numpy', 'oqs', 'yaml', 'hydra'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
