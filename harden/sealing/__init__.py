@@ -12,6 +12,7 @@ AES-256-GCM chunks (Cobblestone-256); a hash list over the ciphertext is signed 
     keyfiles, passphrase, trust     .key and .pub files; Argon2id; whom to believe, and which epoch was seen
     provider, pyca, liboqs    the library behind it all; liboqs_detect and bare_kem serve the second one
     publish, memory           whole files or none; where plaintext lies
+    provenance                signed manifests beside sealed files, and the chain of rounds
     canonical, tensors        the JSON that has one spelling; where tensors lie in safetensors
 
 Seams. A second library is an `Engine` (provider). Who opens a file is an `Identity`, whom it is sealed for a

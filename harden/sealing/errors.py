@@ -58,6 +58,18 @@ class RolledBack(Untrusted):
     """The trust store has seen a later epoch of the model, or another file of the same epoch."""
 
 
+class Mismatch(Untrusted):
+    """A manifest speaks of another file than the one at hand."""
+
+
+class BrokenChain(Untrusted):
+    """The rounds do not lead back to the first: one is missing, was changed, or is of another model."""
+
+
+class Forked(BrokenChain):
+    """Two rounds continue the same one, or stand for the same epoch."""
+
+
 class UnsafeKeyFile(Untrusted):
     """A file with a secret can be read by others."""
 

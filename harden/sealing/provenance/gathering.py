@@ -1,0 +1,129 @@
+"""What a folder of `harden.train` says of how its weights came about, and the commit that a checkout stands at."""
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from harden.errors import ConfigError
+from harden.sealing.heads import opened
+from harden.sealing.provenance.statement import Evidence
+from harden.sealing.publish import naming
+
+CONFIG, SUMMARY, RECORD = "config.yaml", "summary.json", "record.json"
+LONGEST = 64 << 20
+"""Bytes of the longest file of a run that is read; weights are not among them."""
+
+PIECE = 1 << 20
+ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
+TOP = Path(__file__).parents[3]
+"""The folder that holds the package: a checkout, or where packages are installed."""
+
+
+def gather(run: Path, *, weights: Path | None = None, code: str | None = None) -> Evidence:
+    """The evidence in a run's folder. `code`: the commit, else that of this checkout.
+
+    `weights`: the file to be sealed, which must be the run's. Its digest is not said all the same, as strangers
+    could recognise the weights by it; whoever wants that: `replace(evidence, weights=digest_of(weights))`.
+    A run does not note its own commit: where the code has changed since, whoever knows it gives `code`.
+    Raises ConfigError where there is no finished run, or not the one of these weights; Unreadable.
+    """
+    raw = _read(run / SUMMARY)
+    summary = _object(raw, run / SUMMARY)
+    if weights is not None:
+        _check_weights(weights, summary, run)
+    return Evidence(
+        data=_data_of(summary, run),
+        code=(commit_of(TOP) if code is None else code) or "",
+        configuration=sha256(_read(run / CONFIG)).hexdigest(),
+        recipe=summary.get("recipe_sha256") or "",
+        summary=sha256(raw).hexdigest(),
+        run=_run_id(run) or summary.get("run_id") or "",
+    )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file in hex, read in constant memory; of a claim or a bill of materials, say. Raises Unreadable."""
+    digest = sha256()
+    with naming(path), path.open("rb") as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit that the checkout in `folder` itself stands at, None where there is none.
+
+    Only git's files are read, no program is started: whether files differ from the commit is not known.
+    """
+    try:
+        git = _git_folder(folder)
+        head = (git / "HEAD").read_text("ascii").strip()
+        found = _resolved(git, head.removeprefix("ref:").strip()) if head.startswith("ref:") else head
+    except (OSError, ValueError):
+        return None
+    return found if ID.fullmatch(found) else None
+
+
+def _git_folder(folder: Path) -> Path:
+    """`.git`, or where the file `.git` of a further worktree points."""
+    git = folder / ".git"
+    if git.is_file():
+        return folder / git.read_text("utf-8").strip().removeprefix("gitdir:").strip()
+    return git
+
+
+def _resolved(git: Path, name: str) -> str:
+    """What a branch points at; "" where it has no commit yet."""
+    common = git / "commondir"
+    shared = git / common.read_text("utf-8").strip() if common.is_file() else git
+    for place in (git, shared):
+        if (place / name).is_file():
+            return (place / name).read_text("ascii").strip()
+    packed = (shared / "packed-refs").read_text("utf-8").splitlines()
+    return next((line.split()[0] for line in packed if line.split()[1:] == [name]), "")
+
+
+def _check_weights(weights: Path, summary: dict[str, Any], run: Path) -> None:
+    there, wanted = digest_of(weights), summary.get("weights_sha256")
+    if there != wanted:
+        raise ConfigError(
+            f"{weights}: is not what the run in {run} made: SHA-256 {there[:16]}..., wanted {str(wanted)[:16]}...",
+            "name the folder of the run that these weights come from",
+        )
+
+
+def _data_of(summary: dict[str, Any], run: Path) -> dict[str, str]:
+    """The digest of the run's data set by name; `Evidence` checks that it is one."""
+    data = summary.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(name, str) or "sha256" not in data:
+        raise ConfigError(f"{run / SUMMARY}: names no data set", "wanted the folder of a finished run of harden.train")
+    return {name: data["sha256"]}
+
+
+def _run_id(run: Path) -> str | None:
+    path = run / RECORD
+    found = _object(_read(path), path).get("run_id") if path.is_file() else None
+    return found if isinstance(found, str) else None
+
+
+def _object(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not JSON", "wanted the folder of a finished run of harden.train") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: is no JSON object", "wanted the folder of a finished run of harden.train")
+    return value
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise ConfigError(f"{path}: is not there", "wanted the folder of a finished run of harden.train")
+    with opened(path) as handle, naming(path), open(handle, "rb", closefd=False) as file:
+        data = file.read(LONGEST + 1)
+    if len(data) > LONGEST:
+        raise ConfigError(f"{path}: is longer than {LONGEST} bytes", "wanted the folder of a finished run")
+    return data
