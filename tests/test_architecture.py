@@ -82,6 +82,7 @@ FOREIGN: dict[str, set[str]] = {
     "sklearn": {"data"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "cryptography": {"sealing"},
+    "pkcs11": {"sealing"},
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
