@@ -17,6 +17,7 @@ from harden.sealing.core import Facts
 from harden.sealing.errors import Refused, Unreadable, WrongKey
 from harden.sealing.release import split
 from harden.sealing.release.pkcs11 import BLOB, Place, TokenWrapper, make_key, place_of
+from harden.sealing.suites import HYBRID
 
 LIBRARIES = ("lib/softhsm", "lib/x86_64-linux-gnu/softhsm", "lib/aarch64-linux-gnu/softhsm", "lib64/pkcs11", "lib64")
 MODULE = next((p for part in LIBRARIES if (p := Path("/usr", part, "libsofthsm2.so")).is_file()), None)
@@ -174,7 +175,7 @@ def test_a_closed_token_is_asked_for_its_pin_again(token: Place) -> None:
 @needs_token
 def test_a_file_sealed_for_key_file_and_token_opens_only_with_both(token: Place, tmp_path: Path) -> None:
     by = provider()
-    key = keyfiles.generate(keyfiles.RECIPIENT, keyfiles.NAMES["hybrid"], by)
+    key = keyfiles.generate(keyfiles.RECIPIENT, HYBRID, by)
     keyfiles.write_public(tmp_path / "a.pub", key.public)
     keyfiles.write_secret(tmp_path / "a.key", key, None)
     sealed, plain = tmp_path / "w.sealed", os.urandom(100_000)

@@ -13,6 +13,7 @@ from harden.sealing import keyfiles, provider, seal_bytes, unseal_bytes
 from harden.sealing.core import Facts
 from harden.sealing.derive import wrap_info
 from harden.sealing.errors import Refused, WrongKey
+from harden.sealing.identity import KeyRecipient
 from harden.sealing.release.split import SplitIdentity, SplitRecipient, identity_of, recipient_of, xor
 from harden.sealing.slots import PUBLIC_KEY, SPLIT
 from harden.sealing.suites import CNSA, HYBRID, Suite
@@ -55,7 +56,7 @@ class Holder:
 
     @property
     def recipient(self) -> SplitRecipient:
-        return SplitRecipient(keyfiles.KeyRecipient(self.suite, self.key.public.public, BY), self.box)
+        return SplitRecipient(KeyRecipient(self.suite, self.key.public.public, BY), self.box)
 
     def identity(self, box: Box | None = None) -> SplitIdentity:
         return SplitIdentity(self.suite, BY.opener(self.suite.kem, self.key.seed), box or self.box)
