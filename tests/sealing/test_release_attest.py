@@ -21,6 +21,7 @@ from harden.sealing.release.attested import (
     ReleaseIdentity,
     ReleaseRecipient,
     Request,
+    answer_info,
 )
 from harden.sealing.release.software import SoftwareAttestor, SoftwareVerifier
 from harden.sealing.signing import signer_of
@@ -264,6 +265,12 @@ def test_an_answer_to_an_earlier_request_does_not_open() -> None:
     assert identity.unwrap(RELEASE, world.blob(), world.info()) == FILE_KEY
     with pytest.raises(Refused, match="answer is not for this key"):
         identity.unwrap(RELEASE, world.blob(), world.info())
+
+
+def test_an_answer_is_bound_to_suite_policy_nonce_and_h() -> None:
+    request = World().request()
+    wanted = b"harden/seal/v1 release answer\0" + b"\x00\x01" + RULES.id + request.nonce + H
+    assert answer_info(request) == wanted
 
 
 def test_other_entries_do_not_trouble_the_broker() -> None:

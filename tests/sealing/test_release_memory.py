@@ -30,11 +30,14 @@ import ctypes, sys
 from pathlib import Path
 from harden.sealing import keyfiles, open_sealed, opening, provider
 
+kept = []
+
 def wait(word, *numbers):
     print(word, *numbers, flush=True)
     sys.stdin.readline()
 
 def spying(handle, head, leaves, file_key, honest=opening.open_payload):
+    kept.append(file_key)  # else the allocator's own marks in what was freed would hide that nobody cleared it
     wait("open", ctypes.addressof(ctypes.c_char.from_buffer(file_key)))
     return honest(handle, head, leaves, file_key)
 
@@ -141,7 +144,7 @@ def test_after_close_our_own_buffers_hold_neither_key_nor_plaintext(
         assert count(process.pid, CANARY) >= 2048
         go_on(process)
         assert said(process) == ["closed"]
-        own = int(at(process.pid, int(key_at), 32) == file_key)
+        own = int(at(process.pid, int(key_at), 32) != bytes(32))
         after, plain = count(process.pid, file_key), count(process.pid, CANARY)
         still = int(at(process.pid, int(data_at), 32) == CANARY)
     with capsys.disabled():
