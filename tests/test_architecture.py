@@ -83,6 +83,7 @@ FOREIGN: dict[str, set[str]] = {
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "cryptography": {"sealing"},
     "oqs": {"sealing/liboqs"},
+    "pkcs11": {"sealing"},
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
