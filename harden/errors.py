@@ -35,6 +35,30 @@ class Untrusted(HardenError):
     exit_code = 4
 
 
+class SealError(HardenError):
+    """A sealed file could not be made, opened or checked."""
+
+
+class NotSealed(SealError):
+    """The file is of another kind, or of a version or suite that is not known here."""
+
+
+class Damaged(SealError):
+    """The file was changed, cut short or is not well formed; the message names the part."""
+
+    exit_code = 4
+
+
+class WrongKey(SealError):
+    """No key or passphrase that was given opens the file."""
+
+    exit_code = 4
+
+
+class Refused(SealError):
+    """A key store said no, or the file asks for more than is granted."""
+
+
 class TrainingError(HardenError):
     """Training could not go on; the message says where the last good checkpoint lies."""
 

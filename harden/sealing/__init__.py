@@ -1,0 +1,1 @@
+"""Sealed weights: encrypted, signed, bound to what they are."""
