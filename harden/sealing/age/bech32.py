@@ -23,8 +23,8 @@ def encode(prefix: str, data: bytes) -> str:
 
 def decode(text: str) -> tuple[str, bytes]:
     """Prefix, in the case of the text, and data. Raises ValueError, which never quotes the text: it may be secret."""
-    if not (text.isascii() and text.isprintable()):  # before lower(), which makes k of the Kelvin sign
-        raise ValueError("it holds characters that are not ASCII")
+    if not all("!" <= character <= "~" for character in text):  # before lower(), which makes k of the Kelvin sign
+        raise ValueError("it holds a space or a character that is not ASCII")
     if text not in (text.lower(), text.upper()):
         raise ValueError("upper and lower case are mixed")
     prefix, _, tail = text.rpartition("1")

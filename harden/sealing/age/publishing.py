@@ -37,8 +37,6 @@ def publishing(path: Path, *, mode: int) -> Iterator[BinaryIO]:
             os.fsync(handle)
             _name(handle, part, path)
         _sync(path.parent)
-    except FileExistsError as error:
-        raise _exists(path) from error
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -60,17 +58,19 @@ def _open(path: Path, mode: int) -> tuple[int, Path | None]:
 
 
 def _name(handle: int, part: Path | None, path: Path) -> None:
-    """Raises FileExistsError, rather than to replace what came into being meanwhile."""
-    if part is None:
-        os.link(f"{_PROC}/{handle}", path, src_dir_fd=handle, follow_symlinks=True)  # else Python follows no link
-        return
+    """Raises ConfigError, rather than to replace what came into being meanwhile."""
     try:
-        os.link(part, path)
+        if part is None:
+            os.link(f"{_PROC}/{handle}", path, src_dir_fd=handle, follow_symlinks=True)  # else Python follows no link
+        else:
+            os.link(part, path)
+    except FileExistsError as error:
+        raise _exists(path) from error
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if part is None or error.errno not in _NO_LINKS:
             raise
         if os.path.lexists(path):  # a file system without hard links: the last moment we can look
-            raise FileExistsError from error
+            raise _exists(path) from error
         part.rename(path)
 
 

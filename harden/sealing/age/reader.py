@@ -4,11 +4,11 @@ import io
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-from harden.errors import ConfigError
+from harden.errors import ConfigError, SealError
 from harden.sealing.age import payload
 from harden.sealing.age.armor import unarmored
 from harden.sealing.age.classical import SCRYPT, Passphrase
-from harden.sealing.age.faults import AGAIN, BadHeader, BadPayload, NoMatch, naming
+from harden.sealing.age.faults import AGAIN, BadHeader, NoMatch, naming
 from harden.sealing.age.header import Header, parse
 from harden.sealing.age.hybrid import KIND
 from harden.sealing.age.spelling import Identity
@@ -25,8 +25,7 @@ class AgeReader(io.RawIOBase):
     def __init__(
         self, source: BinaryIO, identities: Sequence[Identity], *, name: str = "", binary_bytes: int | None = None
     ) -> None:
-        self._chunks: payload.ChunkOpener | None = None
-        self._fault: BadPayload | None = None
+        self._fault: SealError | None = None
         self._rest, self._name = memoryview(b""), name
         if not identities:
             raise ConfigError("no identity to open an age file with", "give a key or a passphrase")
@@ -58,7 +57,8 @@ class AgeReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fills `buffer`, as far as there is plaintext. Raises BadPayload, again at every further read."""
+        """Fills `buffer`, as far as there is plaintext. Raises BadPayload or BadArmor, again at every further read."""
+        self._refuse_closed()
         view, count = memoryview(buffer).cast("B"), 0
         while count < len(view) and (self._rest or self._advance()):
             piece = self._rest[: len(view) - count]
@@ -68,6 +68,7 @@ class AgeReader(io.RawIOBase):
 
     def drain(self, target: payload.Target) -> int:
         """Writes what is left to `target`, and says how many bytes. Genuine chunks before the damage come out too."""
+        self._refuse_closed()
         total = len(self._rest)
         payload.write_all(target, self._rest)
         self._rest = memoryview(b"")
@@ -78,9 +79,14 @@ class AgeReader(io.RawIOBase):
 
     def close(self) -> None:
         """Clears the plaintext that is held."""
-        if self._chunks is not None:
+        if hasattr(self, "_chunks"):  # a file object is closed even where opening failed
             self._chunks.clear()
+        self._rest = memoryview(b"")
         super().close()
+
+    def _refuse_closed(self) -> None:
+        if self.closed:
+            raise ValueError("this age file is closed")
 
     def _advance(self) -> bool:
         """Whether there was a next chunk. One that something is wrong behind is not handed out here: whoever reads
@@ -92,8 +98,6 @@ class AgeReader(io.RawIOBase):
         return chunk is not None
 
     def _next(self) -> memoryview | None:
-        if self.closed or self._chunks is None:
-            raise ValueError("this age file is closed")
         with naming(self._name):
             if self._fault is not None:
                 self._chunks.clear()
@@ -102,7 +106,7 @@ class AgeReader(io.RawIOBase):
                 return None
             try:
                 chunk, self._fault = self._chunks.next()
-            except BadPayload as fault:
+            except SealError as fault:  # of the payload, or of the armor around it
                 self._fault = fault
                 raise
         return chunk

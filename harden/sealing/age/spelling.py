@@ -34,9 +34,11 @@ def recipient_of(text: str) -> HybridRecipient:
             "a secret key was given where a recipient belongs",
             "give its age1pq1... instead; if others could see the command, make a new key",
         )
-    if not text.startswith(hybrid.RECIPIENT + "1") or len(text) > _LONGEST:
+    if not text.startswith(hybrid.RECIPIENT + "1"):
         raise ConfigError(f"{_short(text)!r} is {_kind(text)}, wanted age1pq1...", _MAKE_ONE)
     try:
+        if len(text) > _LONGEST:
+            raise ValueError(f"it has {len(text)} characters, wanted 1959")
         return HybridRecipient(bech32.decode(text)[1])
     except ValueError as error:
         raise ConfigError(f"the recipient {_short(text)}: {_lower(error)}", "copy it again, whole") from error
