@@ -281,12 +281,13 @@ def test_good_armor_opens_with_white_space_around_it(blank: bytes, line_end: byt
 
 
 def test_damaged_armor_stays_damaged_at_every_further_read() -> None:
-    text = armored(sealed(bytes(3 * CHUNK)))
+    text = armored(sealed(b"x" * 3 * CHUNK))
     at = text.index(b"\n", len(text) // 2) + 1
     reader = AgeReader(io.BytesIO(text[:at] + b"*" + text[at + 1 :]), [ALICE])
     for _ in range(3):
         with pytest.raises(BadArmor, match=r"line \d+ of the armor: it is not canonical base64"):
             reader.readall()
+    assert bytes(reader._chunks._plain) == bytes(CHUNK)
 
 
 def test_an_error_names_the_file_once() -> None:

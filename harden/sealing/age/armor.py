@@ -32,7 +32,7 @@ def is_armored(start: bytes) -> bool:
 
 
 class _Armor:
-    """Decodes line by line, about 15 MB/s: armor is for mail, not for gigabytes."""
+    """Decodes line by line, about 12 MB/s: armor is for mail, not for gigabytes."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake

@@ -108,6 +108,7 @@ class AgeReader(io.RawIOBase):
                 chunk, self._fault = self._chunks.next()
             except SealError as fault:  # of the payload, or of the armor around it
                 self._fault = fault
+                self._chunks.clear()
                 raise
         return chunk
 
