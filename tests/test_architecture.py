@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "ledger": {"errors", "files"},
     "pictures": {"errors", "files"},
     "reporting": {"errors"},
-    "sealing": {"errors"},
+    "sealing": {"errors", "files"},
     "attacks": BASE,
     "certification": {"errors", "seeds", "threat"},
     "evaluation": BASE | {"files", "ledger", "attacks", "data"},
@@ -75,13 +75,13 @@ FOREIGN: dict[str, set[str]] = {
     "rich": {"console", "verdicts"},
     "art": {"attacks/art"},
     "jinja2": {"reporting"},
+    "cryptography": {"sealing"},
     "scipy": {"certification", "evaluation/paired"},
     "yaml": {"training/folder"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
     "sklearn": {"data"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
-    "cryptography": {"sealing"},
     "oqs": {"sealing/liboqs"},
     "pkcs11": {"sealing"},
     "safetensors": {"data", "models", "training", "evaluation"},
@@ -209,7 +209,15 @@ def fresh(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "what", ["harden", "harden.__main__", "harden.errors, harden.files", "harden.ledger", "harden.sealing"]
+    "what",
+    [
+        "harden",
+        "harden.__main__",
+        "harden.errors, harden.files",
+        "harden.ledger",
+        "harden.sealing",
+        "harden.sealing.provenance",
+    ],
 )
 def test_what_must_be_light_loads_nothing_heavy(what: str) -> None:
     heavy = "{'torch', 'mlflow', 'numba', 'hydra', 'numpy', 'matplotlib', 'rich'}"
