@@ -10,6 +10,7 @@ from harden import door
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.examination import Examination
 from harden.reexamination import reexamined
+from harden.unlocking import opening_weights
 from harden.verdicts import evaluation_table, verification_table
 
 
@@ -20,16 +21,18 @@ def main() -> NoReturn:
 
 def work(request: EvaluateRequest, _overrides: list[str]) -> int:
     """Loads, attacks, writes the evidence, prints; 0, or 3 where a sanity check failed."""
-    examination = Examination(request)
-    with door.stoppable() as stop:
-        told, folder = examination.run(stop)
+    with opening_weights(request):
+        examination = Examination(request)
+        with door.stoppable() as stop:
+            told, folder = examination.run(stop)
     evaluation_table(told, folder, examination.recorded)
     return 0 if told.get("reliable", True) else 3
 
 
 def verify(request: VerifyRequest, _overrides: list[str]) -> int:
     """Computes all again from the evidence and prints what was found; 4 where a number does not hold."""
-    checks, told = reexamined(request)
+    with opening_weights(request):
+        checks, told = reexamined(request)
     verification_table(checks, told)
     return 0 if all(check.holds for check in checks) else 4
 

@@ -10,8 +10,7 @@ import torch
 from harden.console import downloads
 from harden.data import DataChoice, DataSet, Split, load
 from harden.errors import ConfigError, DataError, Untrusted
-from harden.files import sha256_of
-from harden.models import Card, Classifier, CustomModel
+from harden.models import Card, Classifier, CustomModel, digest_of_weights
 from harden.models import load as load_weights
 from harden.schema import recalled
 from harden.training import Compute, TrainRequest
@@ -20,7 +19,10 @@ from harden.training import folder as place
 
 @dataclass(frozen=True)
 class Opened:
-    """A model on its device, in eval mode, with its card and its data. `sha256`: the digest of the weights file."""
+    """A model on its device, in eval mode, with its card and its data.
+
+    `sha256`: the digest of the weights file; of a sealed one, that of what is sealed in it.
+    """
 
     path: Path
     sha256: str
@@ -46,7 +48,7 @@ def opened(weights: str | Path, *, device: str, batch_size: int, data: Any = Non
     found = _data(data, card, path)
     if threads := compute.threads_for(batch_size * math.prod(found.shape)):
         torch.set_num_threads(threads)
-    return Opened(path, sha256_of(path), model.to(where), card, found, where)
+    return Opened(path, digest_of_weights(path), model.to(where), card, found, where)
 
 
 def _custom(model: Any) -> CustomModel | None:

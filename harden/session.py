@@ -41,6 +41,8 @@ class Session:
             baseline=request.baseline,
             every=request.checkpoint_seconds,
         )
+        if self.job.from_sealed:
+            logger.info("init is sealed: no checkpoints, which would hold its weights in the clear; so no resume")
 
     def run(self, folder: Path, stop: Callable[[], bool]) -> tuple[dict[str, Any], Ledger]:
         """Runs the job in `folder`; the summary and the ledger, closed.

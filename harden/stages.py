@@ -27,8 +27,8 @@ from harden.evaluation.sanity import CHECKS, Battery, Facts, Subject, Verdict, b
 from harden.evaluation.suite import Suite
 from harden.evaluation.transfer import Matrix
 from harden.evaluation.unseen import CORRUPTIONS, SEVERITIES, Spatial, corrupt, spatial
-from harden.files import sha256_of
 from harden.loading import Opened, opened
+from harden.models import digest_of_weights
 from harden.seeds import Stream
 from harden.threat import Norm, ThreatModel
 
@@ -330,4 +330,4 @@ def digest_of(path: str) -> str:
     """The digest of a file of weights that is compared with. Raises ConfigError where there is none."""
     if not Path(path).is_file():
         raise ConfigError(f"{path}: there is no such file", "name a weights file")
-    return sha256_of(Path(path))
+    return digest_of_weights(Path(path))

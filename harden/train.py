@@ -14,6 +14,7 @@ from harden.schema import recalled
 from harden.session import Session
 from harden.training import TrainRequest
 from harden.training import folder as place
+from harden.unlocking import opening_weights
 
 
 def main() -> NoReturn:
@@ -23,14 +24,14 @@ def main() -> NoReturn:
 
 def work(request: TrainRequest, overrides: list[str]) -> int:
     """One run from request to table; 0."""
+    folder = None
     if request.resume:
         request, folder = resumed(request.resume, overrides)
-        session = Session(request)
-    else:
+    with opening_weights(request):
         session = Session(request)  # all that can be wrong is found before a folder is made
-        folder = place.fresh(request.name, request.output, overwrite=request.overwrite)
-    with door.stoppable() as stop:
-        summary, ledger = session.run(folder, stop)
+        folder = folder or place.fresh(request.name, request.output, overwrite=request.overwrite)
+        with door.stoppable() as stop:
+            summary, ledger = session.run(folder, stop)
     result_table(summary, folder, ledger)
     return 0
 

@@ -1,9 +1,12 @@
 """From what a request names to what opens a file: identities, recipients, signers, trust."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 from harden.asking import Ask, asker, chosen
+from harden.models import Keys, opening
 from harden.sealing import (
     Identity,
     PassphraseIdentity,
@@ -18,7 +21,8 @@ from harden.sealing import (
     signer_from,
     trust_of,
 )
-from harden.sealing.request import Asking, Opening
+from harden.sealing.memory import forbid_dumps
+from harden.sealing.request import Asking, Unlocking
 
 
 class Desk:
@@ -43,6 +47,22 @@ class Desk:
         """The signer in a .key file, if one is named."""
         return signer_from(Path(path), self.ask, self.provider) if path else None
 
-    def trust(self, request: Opening) -> Trust | None:
+    def trust(self, request: Unlocking) -> Trust | None:
         """Whom the request trusts; None where it does not ask for the origin."""
         return trust_of(Path(request.trust), allow_rollback=request.allow_rollback) if request.trust else None
+
+
+def opening_weights(request: Unlocking) -> AbstractContextManager[None]:
+    """Inside, sealed weights are read wherever plain ones are, by what the request names.
+
+    Keys are read, and a passphrase is asked for, when the first sealed file is met, and once.
+    """
+
+    @cache
+    def keys() -> Keys:
+        request.check_trust()
+        forbid_dumps()
+        desk = Desk(request)
+        return Keys(desk.identity(request.identity), desk.trust(request), desk.provider)
+
+    return opening(keys)

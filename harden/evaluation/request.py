@@ -8,6 +8,7 @@ from harden.attacks import Attack
 from harden.data import DataChoice
 from harden.errors import ConfigError
 from harden.ledger import Tracking
+from harden.sealing.request import Unlocking
 from harden.threat import ThreatModel
 
 
@@ -41,10 +42,11 @@ class Smoothing:
 
 
 @dataclass(frozen=True)
-class EvaluateRequest:
+class EvaluateRequest(Unlocking):
     """A weights file to attack. What is None is taken from the file: its data, its threat model, its network.
 
-    A file never names code to import: data or networks of the user's own must be named again.
+    A file never names code to import: data or networks of the user's own must be named again. All weights may be
+    sealed; then identity and trust say what opens them.
     """
 
     weights: str | None = None
@@ -71,6 +73,7 @@ class EvaluateRequest:
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.weights:
             raise ConfigError("weights=FILE is missing", "train a model first: python -m harden.train +attack=pgd")
         if self.eot < 1:
@@ -109,7 +112,7 @@ class EvaluateRequest:
 
 
 @dataclass(frozen=True)
-class VerifyRequest:
+class VerifyRequest(Unlocking):
     """The folder of a finished evaluation, every number of which is to be computed again."""
 
     evidence: str | None = None
@@ -119,6 +122,7 @@ class VerifyRequest:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.evidence:
             raise ConfigError("evidence=DIR is missing", "it names the folder that harden.evaluate wrote")
         if self.data is not None and not isinstance(self.data, DataChoice):

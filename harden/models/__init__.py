@@ -12,6 +12,7 @@ from harden.models.custom import CustomModel
 from harden.models.mlp import Mlp
 from harden.models.preact import PreActResNet18
 from harden.models.registry import CHOICES, Choice, arguments_of, build, default_for, name_of
+from harden.models.sealed import Keys, SealedState, digest_of_weights, is_sealed, opening, sealed_state
 from harden.models.weights import load, load_into, read, save
 from harden.models.wide import WideResNet
 
@@ -24,15 +25,21 @@ __all__ = [
     "Cnn",
     "CnnSmall",
     "CustomModel",
+    "Keys",
     "Mlp",
     "PreActResNet18",
+    "SealedState",
     "WideResNet",
     "arguments_of",
     "build",
     "default_for",
+    "digest_of_weights",
+    "is_sealed",
     "load",
     "load_into",
     "name_of",
+    "opening",
     "read",
     "save",
+    "sealed_state",
 ]

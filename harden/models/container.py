@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harden.errors import Untrusted, WeightsError
 from harden.files import canonical_json
+from harden.models.sealed import is_sealed, unsealed
 
 LENGTH = 8  # bytes of the header's length
 LONGEST_HEADER = 100_000_000  # the limit of the safetensors library itself
@@ -37,8 +38,11 @@ def encode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
 def decode(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors, on the CPU, and the metadata of the safetensors file at `path`.
 
-    Raises Untrusted for a pickle or a torch zip, WeightsError for all else but a whole safetensors file.
+    Raises Untrusted for a pickle or a torch zip, WeightsError for all else but a whole safetensors file. A sealed
+    one is opened in memory by the keys of the block around, see `harden.models.sealed`.
     """
+    if is_sealed(path):
+        return unsealed(path)
     data = _bytes_of(path)
     header = _header(data, path)
     try:

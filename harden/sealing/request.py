@@ -128,10 +128,9 @@ class SealRequest(Asking):
 
 
 @dataclass(frozen=True)
-class Opening(Asking):
-    """A sealed file, and what opens it. `trust`: the signer's .pub or a trust store."""
+class Unlocking(Asking):
+    """What opens sealed files. `trust`: the signer's .pub or a trust store."""
 
-    sealed: str | None = None
     identity: str | None = None  # .key file; None: the file is sealed with a passphrase
     trust: str | None = None
     allow_unsigned: bool = False  # without trust=: do not ask where the file comes from
@@ -139,14 +138,28 @@ class Opening(Asking):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _need(self, "sealed", "it names the sealed file")
         if self.trust and self.allow_unsigned:
             raise ConfigError("trust and allow_unsigned contradict each other", "say one of them")
+
+    def check_trust(self) -> None:
+        """ConfigError where nothing is said of whom to trust."""
         if not self.trust and not self.allow_unsigned:
             raise ConfigError(
                 "trust=FILE is missing: the signer's .pub, or a trust store",
                 "to open a file without asking where it comes from: allow_unsigned=true",
             )
+
+
+@dataclass(frozen=True)
+class Opening(Unlocking):
+    """A sealed file, and what opens it."""
+
+    sealed: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _need(self, "sealed", "it names the sealed file")
+        self.check_trust()
 
 
 @dataclass(frozen=True)

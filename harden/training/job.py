@@ -11,7 +11,7 @@ from torch import Tensor
 from harden.data import DataSet
 from harden.errors import Interrupted
 from harden.evaluation import Accuracy, Begin, Judged, Outcome, joined, judging
-from harden.models import Classifier
+from harden.models import Classifier, is_sealed
 from harden.seeds import stream
 from harden.training.device import Compute
 from harden.training.loop import Training, never
@@ -52,7 +52,7 @@ class Job:
 
     `ordinary` is what hardening started from: the weights of `recipe.init` where given, else a model trained
     without an attack from the same initial weights on the same images in the same order. A recipe without
-    an attack is itself the ordinary model.
+    an attack is itself the ordinary model. `from_sealed`: what it starts from must not be written in the clear.
     """
 
     def __init__(
@@ -68,14 +68,18 @@ class Job:
         self.recipe, self.data, self.compute, self.baseline = recipe, data, compute, baseline
         self.every, self.stop = every, stop
         self.device = compute.where()
+        self.from_sealed = bool(recipe.init) and is_sealed(Path(str(recipe.init)))
         self.hardened: Measured | None = None
         self.ordinary: Measured | None = None
         # a network, weights or an objective that do not fit are told before anything is written
         recipe.objective.check(fresh_model(recipe, data), recipe.threat)
 
     def run(self, folder: Path | None = None) -> Iterator[News]:
-        """Runs the job, with checkpoints below `folder`; raises what `Training` raises."""
-        self.folder = folder
+        """Runs the job, with checkpoints below `folder`; raises what `Training` raises.
+
+        From sealed weights there are none: the first would hold those weights in the clear.
+        """
+        self.folder = None if self.from_sealed else folder
         if not self.recipe.objective.hardens:
             self.hardened = self.ordinary = yield from self._train("ordinary", self.recipe)
             return

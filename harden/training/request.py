@@ -6,13 +6,14 @@ from pathlib import Path
 
 from harden.errors import ConfigError
 from harden.ledger import Tracking
+from harden.sealing.request import Unlocking
 from harden.training.device import Compute
 from harden.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class TrainRequest(Recipe):
-    """A recipe and what does not change its result."""
+class TrainRequest(Recipe, Unlocking):
+    """A recipe and what does not change its result. The weights of `init` may be sealed."""
 
     baseline: bool = True  # also train (or, with init, measure) the model before hardening
     output: str | None = None  # folder of results; None: a free name below runs/
@@ -23,7 +24,8 @@ class TrainRequest(Recipe):
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        Recipe.__post_init__(self)
+        Unlocking.__post_init__(self)
         if not self.checkpoint_seconds > 0:
             raise ConfigError(f"checkpoint_seconds must be > 0, got {self.checkpoint_seconds:g}")
         if "" in (self.output, self.resume):
@@ -38,8 +40,9 @@ class TrainRequest(Recipe):
         """This request with absolute paths of its inputs, so that it means the same from any folder."""
         data, root = self.data, getattr(self.data, "root", None)
         data = replace(data, root=str(Path(root).absolute())) if root else data
-        init = str(Path(self.init).absolute()) if self.init else None
-        return replace(self, data=data, init=init)
+        names = ("init", "identity", "trust")
+        paths = {name: str(Path(path).absolute()) for name in names if (path := getattr(self, name))}
+        return replace(self, data=data, **paths, passphrase_fd=None)  # a descriptor means nothing later
 
     @property
     def recipe(self) -> Recipe:

@@ -41,7 +41,7 @@ def write(job: Job, folder: Path, *, run_id: str) -> dict[str, Any]:
     """Weights and, last of all, `summary.json`, which says that the run is finished; returns the summary."""
     hardened, ordinary = _both(job)
     digest = _save(job, hardened, folder / place.WEIGHTS, "hardened" if job.recipe.objective.hardens else "ordinary")
-    if ordinary is not None and ordinary is not hardened:
+    if ordinary is not None and ordinary is not hardened and not job.from_sealed:
         _save(job, ordinary, folder / place.ORDINARY, "ordinary")
     summary = summary_of(job) | {"run_id": run_id, "weights_sha256": digest}
     write_json(folder / place.SUMMARY, summary)
