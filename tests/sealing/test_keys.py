@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ def test_a_key_file_that_others_can_read_is_refused(mode: int, tmp_path: Path, n
 
 def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
     key = keyfiles.generate(RECIPIENT, HYBRID, provider())
-    for write in (lambda: write_secret(tmp_path / "a", key, None), lambda: write_public(tmp_path / "a", key.public)):
+    writes: list[Callable[[], None]] = [
+        lambda: write_secret(tmp_path / "a", key, None),
+        lambda: write_public(tmp_path / "a", key.public),
+    ]
+    for write in writes:
         (tmp_path / "a").write_text("mine")
         with pytest.raises(ConfigError, match="exists already"):
             write()

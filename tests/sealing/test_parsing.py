@@ -310,7 +310,7 @@ def test_tensors_are_found_where_the_library_finds_them(name: str) -> None:
     data = FILES[name]
     theirs: set[str] | None
     try:
-        theirs = set(dict(safetensors.deserialize(data)))
+        theirs = set(dict(safetensors.deserialize(data)))  # type: ignore[no-untyped-call]
     except (safetensors.SafetensorError, OverflowError):
         theirs = None
     try:
