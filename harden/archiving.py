@@ -6,6 +6,7 @@ from typing import Any
 
 from harden.environment import environment
 from harden.evaluation import evidence
+from harden.evaluation.journal import PARTS
 from harden.evaluation.request import EvaluateRequest
 from harden.ledger import Ledger, open_ledger
 from harden.loading import Opened
@@ -54,6 +55,7 @@ def _whole(ledger: Ledger, request: EvaluateRequest, subject: Opened, told: Mapp
         ledger.log({"curve_acc": point["accuracy"]["value"]}, round(1000 * point["radius"]))
     for file in (evidence.SAMPLES, evidence.IMAGES, evidence.REPORT):
         ledger.keep(folder / file)
+    ledger.keep(folder / PARTS / evidence.EVALUATION)
 
 
 def _attack(ledger: Ledger, one: Mapping[str, Any], told: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from harden.evaluation import evidence, figures
 from harden.evaluation import folder as place
 from harden.evaluation.campaign import Campaign, Findings, check_radius
 from harden.evaluation.inference import at_batch
-from harden.evaluation.journal import Journal
+from harden.evaluation.journal import PARTS, Journal
 from harden.evaluation.recheck import attacked_as, rechecks
 from harden.evaluation.request import Certify, EvaluateRequest
 from harden.evaluation.sanity import Facts
@@ -36,7 +36,7 @@ from harden.seeds import stream
 from harden.showcase import easiest
 from harden.spelling import spell
 from harden.stages import Desk, digest_of
-from harden.threat import ThreatModel
+from harden.threat import Norm, ThreatModel
 from harden.training import results
 from harden.training.results import threat_of
 
@@ -61,6 +61,7 @@ class Examination:
         n = len(self.subject.data.test)
         self.index = torch.arange(min(request.images or n, n), device=self.subject.device)
         check_radius(self.threat, self.subject.data.test.x[0].numel())  # before a folder is made
+        check_certify(request.certify, self.threat)
         self.columns: dict[str, Tensor] = {}
         self.images: dict[str, Tensor] = {}
 
@@ -106,7 +107,7 @@ class Examination:
                 raise Interrupted(
                     f"stopped; what was found is kept in {folder}", "the same command goes on where it stopped"
                 ) from error
-            told["digests"] = evidence.write(folder, self.findings, self.columns, self.images)
+            told["digests"] = evidence.write(folder, self.findings, self.columns, self.images, told)
             told["weights"]["file"] = os.path.relpath(self.subject.path, folder)
             page = render(
                 told,
@@ -115,8 +116,10 @@ class Examination:
                 next_step="python -m harden.evaluate action=verify evidence=<this folder>",
             )
             write_bytes(folder / evidence.REPORT, page.encode())
+            # the record keeps the numbers too; they stand in the folder itself only once all else is done
+            write_json(folder / PARTS / evidence.EVALUATION, told)
             self.recorded = archive(self.request, self.subject, told, folder)
-            write_json(folder / evidence.EVALUATION, told)
+            (folder / PARTS / evidence.EVALUATION).replace(folder / evidence.EVALUATION)
             place.settle(folder)
         return told, folder
 
@@ -219,6 +222,16 @@ class Examination:
             "precision": "float32",
             "versions": versions(),
         }
+
+
+def check_certify(kind: Certify, threat: ThreatModel) -> None:
+    """Raises ConfigError for a bound that does not speak of the threat's norm."""
+    wanted = {Certify.ibp: Norm.linf, Certify.crown_ibp: Norm.linf, Certify.smooth: Norm.l2}.get(kind, threat.norm)
+    if threat.norm is not wanted:
+        raise ConfigError(
+            f"certify={kind.value} speaks of {wanted.value}, the threat is in {threat.norm.value}",
+            f"say threat={wanted.value} threat.eps=..., or leave certify out",
+        )
 
 
 PLANNED = {"batch_size", "seed", "cascade", "sanity", "curve", "unseen", "certify", "smoothing", "transfer"}

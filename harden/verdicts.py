@@ -50,7 +50,10 @@ def verification_table(checks: Sequence[Check], told: Mapping[str, Any]) -> None
     if len(wrong) > SHOWN:
         out.print(f"and {len(wrong) - SHOWN} more")
     out.print(f"{len(checks) - len(wrong)} of {len(checks)} numbers hold; {_worst(told)}")
-    out.print("computed again from the images and flags of the evidence; times, passes and the sanity battery are not")
+    out.print("computed again from the images: attacks, worst case, classes, curve, rechecks, interval bounds")
+    out.print(
+        "from flags alone: unseen threats, votes, comparison; not at all: times, passes, sanity rows, transfer, report"
+    )
 
 
 def percent(accuracy: Mapping[str, float]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import harden.evaluate
@@ -149,6 +150,9 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "an unseen threat": lambda told: told["unseen"][4]["accuracy"].update(value=1.0),
     "the certificate": lambda told: told["certified"]["accuracy"].update(value=0.9),
     "the comparison": lambda told: told["against"].update(p=0.01),
+    "the number of images": lambda told: told["data"].update(n=10_000),
+    "the reliability": lambda told: told.update(reliable=not told["reliable"]),
+    "the seed": lambda told: told.update(seed=7),
 }
 
 
@@ -173,14 +177,72 @@ def test_evidence_with_another_digest_is_not_trusted(name: str, ask: Ask, eviden
 
 
 def test_images_that_break_nothing_do_not_hold_even_with_digests_to_match(ask: Ask, evidence: Path) -> None:
-    images = load_file(evidence / "x_adv.safetensors")
+    images, metadata = _images_of(evidence)
     key = max((k for k in images if k.endswith(".x_adv") and not k.startswith("curve")), key=lambda k: len(images[k]))
     images[key] = torch.full_like(images[key], 0.5)
-    save_file(images, evidence / "x_adv.safetensors")
+    save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
     _edit(evidence, dict, seal=True)
     code, out, _ = ask("action=verify", f"evidence={evidence}")
     assert code == 4
     assert "worst_case.accuracy.value" in out
+
+
+DAMAGE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "grey": lambda x_adv: torch.full_like(x_adv, 0.5),
+    "not a number": lambda x_adv: torch.full_like(x_adv, torch.nan),
+    "out of the box": lambda x_adv: x_adv + 1.0,
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_one_image_that_breaks_nothing_any_more_does_not_hold(what: str, ask: Ask, evidence: Path) -> None:
+    images, metadata = _images_of(evidence)
+    key = max((k for k in images if k.endswith(".x_adv") and not k.startswith("curve")), key=lambda k: len(images[k]))
+    images[key][0] = DAMAGE[what](images[key][0])
+    save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
+    _edit(evidence, dict, seal=True)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert code == 4
+    assert f"does not hold: attacks.{key.removesuffix('.x_adv')}.broken" in out
+
+
+def test_an_image_that_is_missing_is_told(ask: Ask, evidence: Path) -> None:
+    images, metadata = _images_of(evidence)
+    key = max((k for k in images if k.endswith(".x_adv") and not k.startswith("curve")), key=lambda k: len(images[k]))
+    images[key] = images[key][1:].contiguous()
+    save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
+    _edit(evidence, dict, seal=True)
+    code, _, err = ask("action=verify", f"evidence={evidence}")
+    assert (code, "holds another number of images" in err) == (4, True)
+
+
+def _images_of(evidence: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    with safe_open(evidence / "x_adv.safetensors", framework="pt") as file:
+        return load_file(evidence / "x_adv.safetensors"), file.metadata()
+
+
+def test_another_suite_cannot_be_called_autoattack_nor_another_eps_be_said(ask: Ask, evidence: Path) -> None:
+    def forge(told: dict[str, Any]) -> None:
+        told["suite"].update(name="standard", label="AA")
+        told["threat"].update(eps="0.3")
+
+    _edit(evidence, forge)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert code == 4
+    assert "does not hold: suite.label: the evaluation says AA" in out
+    assert "does not hold: x_adv.bound" in out
+
+
+def test_a_certificate_is_computed_again_not_read(ask: Ask, evidence: Path) -> None:
+    columns = dict(np.load(evidence / "per_sample.npz"))
+    columns["certified"] = np.ones_like(columns["certified"])
+    np.savez_compressed(evidence / "per_sample.npz", **columns)
+    n = len(columns["certified"])
+    whole = {"value": 1.0, "low": 0.0, "high": 1.0, "n": n}
+    _edit(evidence, lambda told: told["certified"]["accuracy"].update(whole), seal=True)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert code == 4
+    assert "does not hold: certified.accuracy.value" in out
 
 
 def test_other_weights_are_not_those_that_were_evaluated(ask: Ask, evidence: Path, weights: Path) -> None:
@@ -206,6 +268,8 @@ def test_other_weights_are_not_those_that_were_evaluated(ask: Ask, evidence: Pat
         ("data=mnist data.download=false data.root=nowhere", 1, "nowhere"),
         ("certify=smooth smoothing.sigma=0", 2, "smoothing.sigma must be > 0"),
         ("against=none.safetensors", 2, "none.safetensors: there is no such file"),
+        ("certify=crown_ibp threat=l2", 2, "certify=crown_ibp speaks of linf, the threat is in l2"),
+        ("certify=smooth", 2, "certify=smooth speaks of l2, the threat is in linf"),
         ("eot=0", 2, "eot must be >= 1"),
         ("output=", 2, "output and against must name something"),
     ],
@@ -336,6 +400,6 @@ print(json.dumps([[
     ).stdout
     runs = json.loads(out.splitlines()[-1])
     (parent,) = [run for run in runs if run[4] == "evaluate"]
-    assert parent[5] == ["per_sample.npz", "report.html", "x_adv.safetensors"]
+    assert parent[5] == ["evaluation.json", "per_sample.npz", "report.html", "x_adv.safetensors"]
     assert {"clean_acc", "robust_acc", "forward"} <= parent[3].keys()
     assert sorted(run[1] for run in runs if run[2] == parent[0]) == ["PGD-7", "Square-5000"]

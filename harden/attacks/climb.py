@@ -80,7 +80,7 @@ def climb(
     checks = set(checkpoints(steps)) if threat.norm is not Norm.l1 else set(range(0, steps, max(steps * 4 // 100, 1)))
     last_check = 0
     for step in range(steps):
-        result[state.place[wrong]], broken[state.place[wrong]] = state.x_adv[wrong], True
+        _keep(result, broken, state, wrong)
         if leave and step % LEAVE_EVERY == 0 and bool(broken[state.place].any()):
             best[state.place] = state.best
             state = state.take((~broken[state.place]).nonzero().squeeze(1))
@@ -91,10 +91,16 @@ def climb(
             last_check = step
         _move(state, threat, is_first=step == 0)
         wrong = _look(model, state, objective, is_last=step == steps - 1)
-    result[state.place[wrong]], broken[state.place[wrong]] = state.x_adv[wrong], True
+    _keep(result, broken, state, wrong)
     best[state.place] = state.best
-    result[~broken] = best[~broken]
-    return result, broken, best
+    return torch.where(wide(broken, result), result, best), broken, best
+
+
+def _keep(result: Tensor, broken: Tensor, state: State, wrong: Tensor) -> None:
+    """Writes the iterates where `wrong` is set into the result; by place, for a mask as an index is a host sync."""
+    place = state.place
+    result[place] = torch.where(wide(wrong, state.x_adv), state.x_adv, result[place])
+    broken[place] = broken[place] | wrong
 
 
 def checkpoints(steps: int) -> Iterator[int]:

@@ -69,7 +69,8 @@ class Fmn(MinimumNorm):
             gradient, logits = input_gradient(model, x + delta, lambda z, label=y: margin(z, label))  # type: ignore[misc]
             size, wrong = size_of(delta.flatten(1), norm), fooled(logits, y)
             closer = wrong & (size < nearest[place])
-            best[place[closer]], nearest[place[closer]] = (x + delta)[closer], size[closer]
+            best[place] = torch.where(wide(closer, x), x + delta, best[place])
+            nearest[place] = torch.where(closer, size, nearest[place])
             ball = _resized(
                 ball, size, nearest[place], margin(logits, y), gradient, wrong, met, norm, self.gamma * share
             )

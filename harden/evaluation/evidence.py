@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -22,21 +22,47 @@ from harden.errors import Untrusted
 from harden.evaluation.campaign import Findings, Tried
 from harden.evaluation.intervals import Accuracy
 from harden.evaluation.journal import Part
-from harden.files import sha256_of, write_bytes
+from harden.files import canonical_json, sha256_of, write_bytes
 
 FORMAT = "harden-evaluation/1"
 EVALUATION, SAMPLES, IMAGES, REPORT = "evaluation.json", "per_sample.npz", "x_adv.safetensors", "report.html"
+BOUND = "harden.evaluation"
 
 
-def write(folder: Path, findings: Findings, more: Mapping[str, Tensor], images: Mapping[str, Tensor]) -> dict[str, str]:
-    """Writes both files; the SHA-256 of each by name. `more`: further columns, (n,); `images`: further tensors."""
+def write(
+    folder: Path,
+    findings: Findings,
+    more: Mapping[str, Tensor],
+    images: Mapping[str, Tensor],
+    told: Mapping[str, Any],
+) -> dict[str, str]:
+    """Writes both files; the SHA-256 of each by name. `more`: further columns, (n,); `images`: further tensors.
+
+    What `told` says was attacked, and how, goes into the images' file too.
+    """
     columns = columns_of(findings) | {name: value.cpu() for name, value in more.items()}
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: value.numpy() for name, value in columns.items()}
     np.savez_compressed(buffer, **arrays)
     write_bytes(folder / SAMPLES, buffer.getvalue())
-    write_bytes(folder / IMAGES, bytes(save(_images(findings) | {name: v.contiguous() for name, v in images.items()})))
+    tensors = _images(findings) | {name: value.contiguous() for name, value in images.items()}
+    write_bytes(folder / IMAGES, bytes(save(tensors, metadata={BOUND: bound(told)})))
     return {name: sha256_of(folder / name) for name in (SAMPLES, IMAGES)}
+
+
+def bound(told: Mapping[str, Any]) -> str:
+    """Weights, data, threat, suite, seed and batch size in one spelling: what the images are evidence of."""
+    parts = {"threat": told["threat"], "seed": told["seed"], "batch_size": told["batch_size"]}
+    parts |= {"suite": {key: told["suite"][key] for key in ("name", "knobs", "cascade")}}
+    return canonical_json(
+        parts | {name: told[name][of] for name, of in (("weights", "sha256"), ("data", "digest"))}
+    ).decode()
+
+
+def bound_in(folder: Path) -> str:
+    """What the images' file says that it is evidence of; "" where it says nothing."""
+    with safe_open(folder / IMAGES, framework="pt") as file:
+        return str((file.metadata() or {}).get(BOUND, ""))
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor]]:
@@ -98,6 +124,8 @@ def _tried(one: Mapping[str, Any], columns: Mapping[str, Tensor], images: Mappin
     key = one["name"]
     flag = columns[f"{key}.flag"]
     attacked = flag >= 0
+    if len(images[f"{key}.x_adv"]) != int((flag == 1).sum()):
+        raise Untrusted(f"{IMAGES}: holds another number of images than {key} broke", "evaluate again")
     part = Part(
         columns["ids"][attacked],
         flag[attacked] == 1,

@@ -55,11 +55,7 @@ class Suite:
 
     def label(self, *, classes: int, images: int, whole: int) -> str:
         """What tables call it: `images` of `whole` test images, the first ones, were attacked."""
-        count = "" if images == whole else f"({_thousands(images)})"
-        if self.name != "standard":
-            return f"{self.name}{count}"
-        fewer = f"({classes - 1} targets)" if classes < 10 else ""
-        return f"AA{fewer}{count}"
+        return label_of(self.name, classes=classes, images=images, whole=whole)
 
 
 def suite_of(name: str, norm: Norm) -> Suite:
@@ -109,6 +105,15 @@ SUITES: dict[str, Callable[[Norm], dict[str, Attack]]] = {
     "standard": _standard,
     "extended": _extended,
 }
+
+
+def label_of(name: str, *, classes: int, images: int, whole: int) -> str:
+    """What tables call a suite of this name; "AA" stands for `standard` alone."""
+    count = "" if images == whole else f"({_thousands(images)})"
+    if name != "standard":
+        return f"{name}{count}"
+    fewer = f"({classes - 1} targets)" if classes < 10 else ""
+    return f"AA{fewer}{count}"
 
 
 def named(attacks: Mapping[str, Attack]) -> Suite:

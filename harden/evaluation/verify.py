@@ -47,10 +47,10 @@ def rejudged(model: Model, split: Split, findings: Findings, threat: ThreatModel
     y = torch.cat([split.batch(few).y.cpu() for few in torch.split(findings.ids, batch_size)])
     robust, tried = predicted == y, []
     for one in findings.tried:
-        part = replace(one.part, broken=one.part.broken.clone(), distance=one.part.distance.clone())
-        part.broken[one.part.broken.clone()], part.distance[one.part.broken.clone()] = _again(
-            logits, split, one, threat, batch_size
-        )
+        still, distance = _again(logits, split, one, threat, batch_size)
+        was = one.part.broken
+        part = replace(one.part, broken=was.clone(), distance=one.part.distance.clone(), x_adv=one.part.x_adv[still])
+        part.broken[was], part.distance[was] = still, distance
         robust &= ~torch.isin(findings.ids, part.ids[part.broken])
         tried.append(replace(one, part=part, after=wilson(int(robust.sum()), len(robust))))
     return replace(findings, y=y, predicted=predicted, tried=tuple(tried))
@@ -103,6 +103,7 @@ def _again(logits: Any, split: Split, one: Tried, threat: ThreatModel, batch_siz
             batch = split.batch(few)
             x = x_adv.to(batch.x)
             distance = threat.distance(x, batch.x)
+            x = torch.where(torch.isfinite(x), x, batch.x)  # whose distance is not finite either: not inside
             inside = (distance <= threat.radius * (1 + SLACK) + 1e-7) & _in_box(x, threat)
             broken.append((inside & (logits(x).argmax(dim=1) != batch.y)).cpu())
             distances.append(distance.cpu())

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from harden.errors import ConfigError
 from harden.ledger import Tracking
@@ -41,7 +42,7 @@ class TrainRequest(Recipe, Unlocking):
         data, root = self.data, getattr(self.data, "root", None)
         data = replace(data, root=str(Path(root).absolute())) if root else data
         names = ("init", "identity", "trust")
-        paths = {name: str(Path(path).absolute()) for name in names if (path := getattr(self, name))}
+        paths: dict[str, Any] = {name: str(Path(path).absolute()) for name in names if (path := getattr(self, name))}
         return replace(self, data=data, **paths, passphrase_fd=None)  # a descriptor means nothing later
 
     @property

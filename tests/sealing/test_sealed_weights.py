@@ -117,7 +117,7 @@ def test_who_cannot_open_or_does_not_trust_reads_nothing(cast: Any, built: Path)
     stranger = OneSigner(cast.signers["mallory"].key)
     for name, trust, error in (("carol", cast.trust, WrongKey), ("alice", stranger, UnknownSigner)):
         keys = Keys(cast.identities[name], trust, cast.provider)
-        with opening(lambda keys=keys: keys), pytest.raises(error):
+        with opening(lambda keys=keys: keys), pytest.raises(error):  # type: ignore[misc]
             load(built / "w.sealed")
 
 

@@ -5,16 +5,22 @@ from itertools import pairwise
 
 import torch
 
-from harden.evaluation.sanity.rows import Row, Subject, counted, row
+from harden.evaluation.sanity.rows import Row, Subject, Verdict, counted, row
 from harden.threat import Norm, ThreatModel
+
+TOLERANCE = 1e-6
+"""By how much of a pixel rounding may move an image."""
 
 
 def nothing_at_zero(subject: Subject) -> Row:
-    """1: at eps 0 every sample comes out as when clean."""
-    still = subject.standing(subject.pgd, replace(subject.threat, eps="0"))
-    differ = still != subject.clean
+    """1: at eps 0 every sample comes out as when clean, and the attack that measures proposes the clean images."""
+    none = replace(subject.threat, eps="0")
+    differ = subject.standing(subject.pgd, none) != subject.clean
+    proposed = subject.candidates(subject.attack or subject.pgd, none)
+    moved = (proposed - subject.x).abs().flatten(1).amax(dim=1) > TOLERANCE
+    figure = f"{counted(differ)} differ, {counted(moved)} moved"
     reason = "an attack that may change nothing must change nothing"
-    return row(1, "eps 0", not bool(differ.any()), f"{counted(differ)} differ", reason)
+    return row(1, "eps 0", not bool((differ | moved).any()), figure, reason)
 
 
 def nothing_stands_without_limit(subject: Subject) -> Row:
@@ -34,14 +40,21 @@ def falls_with_eps(subject: Subject) -> Row:
 
 
 def more_effort_gains_little(subject: Subject) -> Row:
-    """4: twice the steps, or five starts, break at most half a point more (MNIST: one point)."""
+    """4: twice the steps, or five starts, break at most a point more.
+
+    Up to two points are a warning: on MNIST at 0.3 honest models show as much, which is why a suite does not end
+    with gradients.
+    """
     strong = subject.strong
     base = int(subject.standing(strong, subject.threat).sum())
     longer = int(subject.standing(replace(strong, steps=2 * strong.steps), subject.threat).sum())
     often = int(subject.standing(replace(strong, restarts=5), subject.threat).sum())
     gain = base - min(longer, often)
     figure = f"{strong.label} leaves {base}, twice the steps {longer}, 5 starts {often}"
-    return row(4, "more effort", gain <= subject.allowed(1.0), figure, "an attack that more effort helps was not done")
+    reason = "an attack that more effort helps was not done"
+    if subject.allowed(1.0) < gain <= subject.allowed(2.0):
+        return Row(4, "more effort", Verdict.warned, figure, reason)
+    return row(4, "more effort", gain <= subject.allowed(1.0), figure, reason)
 
 
 def keeps_the_budget(subject: Subject) -> Row:
