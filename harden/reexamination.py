@@ -3,11 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from harden.certification import Method, certified
-from harden.data import Split
 from harden.errors import Untrusted
 from harden.evaluation import evidence, figures
 from harden.evaluation.campaign import Findings
@@ -19,6 +14,7 @@ from harden.evaluation.suite import SUITES, label_of, suite_of
 from harden.evaluation.verify import Check, compared, nearest_again, rejudged
 from harden.loading import opened
 from harden.spelling import read, spell
+from harden.stages import certified_again
 from harden.threat import ThreatModel
 
 
@@ -60,7 +56,7 @@ def _checks(
     if "curve" in told:
         columns["curve.distance"] = nearest_again(subject.model, subject.test, columns, images, threat, size)
     if "certified" in told:
-        columns["certified"] = _certified_again(subject.model, subject.test, columns["ids"], told, threat)
+        columns["certified"] = certified_again(subject, columns["ids"], told["certified"]["method"], threat)
     again = figures.with_columns(found, columns, told) | _named_again(told, found, threat, len(subject.test))
     again["rechecks"] = [
         {"name": one.name, "accuracy": vars(one.accuracy), "flips": one.flips}
@@ -85,9 +81,3 @@ def _named_again(told: dict[str, Any], found: Findings, threat: ThreatModel, who
     if "sanity" in told:
         again["reliable"] = all(row["verdict"] != Verdict.failed.value for row in told["sanity"])
     return {key: told[key] | value if isinstance(value, dict) else value for key, value in again.items()}
-
-
-def _certified_again(model: nn.Module, split: Split, ids: Tensor, told: dict[str, Any], threat: ThreatModel) -> Tensor:
-    method = {"IBP": Method.ibp, "CROWN-IBP": Method.crown_ibp}[told["certified"]["method"]]
-    batches = (split.batch(few) for few in torch.split(ids, 50))
-    return torch.cat([certified(model, batch.x, batch.y, threat, method=method).cpu() for batch in batches])

@@ -253,14 +253,29 @@ def whole(threat: ThreatModel, pixels: int) -> float:
     return float({Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm])
 
 
+BOUNDS = {Method.ibp: "IBP", Method.crown_ibp: "CROWN-IBP"}
+"""What tables call the methods."""
+
+
+def certified_again(subject: Opened, ids: Tensor, named: str, threat: ThreatModel) -> Tensor:
+    """Whether each sample is certified by the method of this name, (n,) bool; KeyError where there is none."""
+    method = {name: method for method, name in BOUNDS.items()}[named]
+    return torch.cat(list(_certificates(subject, ids.to(subject.device), threat, method)))
+
+
+def _certificates(subject: Opened, index: Tensor, threat: ThreatModel, method: Method) -> Iterator[Tensor]:
+    for few in torch.split(index, 50):  # the bounds of a sample take as much as its classes in passes
+        batch = subject.test.batch(few)
+        yield certified(subject.model, batch.x, batch.y, threat, method=method).cpu()
+
+
 def _bounded(desk: Desk, method: Method) -> Iterator[Begin | Judged | dict[str, Any]]:
-    name = {Method.ibp: "IBP", Method.crown_ibp: "CROWN-IBP"}[method]
+    name = BOUNDS[method]
     yield Begin("certify", f"{name} bounds", len(desk.index))
     flags = []
-    for few in torch.split(desk.index, 50):  # the bounds of a sample take as much as its classes in passes
-        batch = desk.split.batch(few)
-        flags.append(certified(desk.subject.model, batch.x, batch.y, desk.threat, method=method).cpu())
-        yield Judged(len(few))
+    for some in _certificates(desk.subject, desk.index, desk.threat, method):
+        flags.append(some)
+        yield Judged(len(some))
     desk.columns["certified"] = torch.cat(flags)
     yield {"certified": {"method": name, "threat": desk.threat.label}}
 

@@ -53,7 +53,7 @@ LOBBY: dict[str, set[str]] = {
     "archiving": {"loading"},
     "verdicts": set(),
     "examination": {"console", "schema", "loading", "stages", "showcase", "archiving"},
-    "reexamination": {"loading"},
+    "reexamination": {"loading", "stages"},
     "asking": set(),
     "pairs": {"asking"},
     "unlocking": {"asking"},
