@@ -11,7 +11,7 @@ from harden.sealing.keyfiles import SecretKey
 from harden.sealing.provider import Provider
 from harden.sealing.publish import check_free
 from harden.sealing.request import PairRequest, Protect
-from harden.sealing.signing import failing
+from harden.sealing.signing import failing, signer_of
 from harden.sealing.suites import FILE_KEY, NAMES
 
 
@@ -45,7 +45,7 @@ def _try(found: SecretKey, key: SecretKey, by: Provider) -> None:
         blob = by.wrap(suite.kem, key.public.public, message, b"")
         works = blob is not None and by.opener(suite.kem, found.seed)(blob, b"") == message
     else:
-        one = keyfiles.signer_of(suite, found.seed, by)
+        one = signer_of(suite, found.seed, by)
         works = not failing(one.key, message, one.sign(message), by)
     if found != key or not works:
         raise SealError("the new key does not work: the machine or its libraries are at fault", "do not use it here")

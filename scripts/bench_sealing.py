@@ -227,7 +227,7 @@ def peaks(folder: Path, size: int) -> dict[str, float]:
 def peak(name: str, folder: Path) -> float:
     """What `peaks` asks of its process."""
     house, sealed, out = House(), folder / "f.sealed", folder / "out"
-    own = {
+    own: dict[str, Callable[[], Any]] = {
         "seal": lambda: house.seal(folder / "plain.safetensors", sealed),
         "unseal": lambda: unseal_file(sealed, out, house.identity, trust=house.trust),
         "rotate": lambda: rotate(

@@ -64,14 +64,15 @@ class Trial:
 
     def act(self, action: str) -> None:
         """The action."""
-        {
+        actions: dict[str, Callable[[], Any]] = {
             "seal": self.fresh,
             "unseal": lambda: unseal_file(self.file, self.plain, WHO["alice"], trust=TRUST),
             "rewrap": lambda: rewrap(self.file, WHO["alice"], Change([TO["alice"], TO["carol"]]), trust=TRUST),
             "rotate": lambda: rotate(
                 self.file, self.file, WHO["alice"], to=[TO["carol"]], signer=SIGNED, trust=TRUST, overwrite=True
             ),
-        }[action]()
+        }
+        actions[action]()
 
     def state(self, action: str) -> str:
         """`before` or `after`; anything else is an error."""

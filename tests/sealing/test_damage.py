@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.cobblestone import Cobblestone256Decryptor
 
 from harden.errors import SealError
 from harden.sealing import Change, Facts, rewrap
@@ -156,8 +157,8 @@ def test_unauthenticated_plaintext_is_cleared(cast: Any, tmp_path: Path, memory:
     data = bytearray(cast.seal(b"\xaa" * 16_384, tmp_path / "f", signer=None))
     layout = head_of(bytes(data), memory).layout
     data[layout.payload + 56 + SEALED_CHUNK - 1] ^= 1
-    payload = data[layout.payload : layout.payload + layout.payload_len]
-    data[layout.payload + layout.payload_len :] = _leaf(bytes(payload))
+    sealed = bytes(data[layout.payload : layout.payload + layout.payload_len])
+    data[layout.payload + layout.payload_len :] = _leaf(sealed)
     with memory(bytes(data)) as handle:
         payload = unlocked(handle, "f", cast.identities["alice"], None, cast.provider).payload
         for start, length in ((0, 16_384), (5, 100)):
@@ -165,6 +166,11 @@ def test_unauthenticated_plaintext_is_cleared(cast: Any, tmp_path: Path, memory:
             with pytest.raises(Damaged):
                 payload.read_into(start, memoryview(into))
             assert b"\xaa" not in into
+        into = bytearray(2 * len(sealed))
+        reader = Cobblestone256Decryptor(payload._key, payload._context)
+        with pytest.raises(Damaged):
+            payload._decrypted(reader, 0, memoryview(sealed), memoryview(into))
+        assert not any(into)
 
 
 @pytest.mark.parametrize("part", ["slots", "slot A", "slot B", "payload", "list", "signature", "core and preamble"])
@@ -296,7 +302,7 @@ def mutation(rng: random.Random, data: bytes, layout: Any) -> bytes:
         lambda out: _set(out, rng.randrange(len(data)), rng.randbytes(rng.choice([1, 2, 4, 8, 32]))),
         lambda out: _set(out, rng.choice(bounds[:-1]), _piece(rng, data, bounds)),
         lambda out: _splice(out, rng.choice(bounds), rng.choice(bounds), b""),
-        lambda out: _splice(out, *[rng.choice(bounds)] * 2, _piece(rng, data, bounds)),
+        lambda out: _splice(out, at := rng.choice(bounds), at, _piece(rng, data, bounds)),
         lambda out: _set(out, 32 + rng.randrange(300), rng.choice(JSON_BITS)),
     ]
     out = bytearray(data)

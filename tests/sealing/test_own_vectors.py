@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from harden.errors import SealError
 from harden.sealing import PassphraseIdentity, provider
 from harden.sealing import errors as family
-from harden.sealing.errors import SealError
 from harden.sealing.identity import Identity, key_identity
 from harden.sealing.opening import unlocked
 from harden.sealing.signing import signer_of

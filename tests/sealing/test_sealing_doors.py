@@ -207,7 +207,7 @@ def test_a_suite_is_chosen_with_the_keys(ask: Ask) -> None:
     assert "ML-DSA-87" in ask("verify", "sealed=g.sealed", "trust=firm.pub", "identity=dora.key").out
 
 
-def spoiled(name: str) -> Callable[[Path], None]:
+def spoiled(name: str) -> Callable[[Path], Any]:
     """What happens to a house before it is asked."""
 
     def flip(at: int) -> Callable[[Path], None]:
@@ -218,7 +218,7 @@ def spoiled(name: str) -> Callable[[Path], None]:
 
         return change
 
-    changes: dict[str, Callable[[Path], None]] = {
+    changes: dict[str, Callable[[Path], Any]] = {
         "magic": flip(0),
         "version": flip(9),
         "suite": flip(11),
@@ -231,11 +231,11 @@ def spoiled(name: str) -> Callable[[Path], None]:
         "Ed25519": flip(-5),
         "cut": lambda house: os.truncate(house / "f.sealed", 30_000),
         "gone": lambda house: (house / "f.sealed").unlink(),
-        "folder": lambda house: ((house / "f.sealed").unlink(), (house / "f.sealed").mkdir())[0],
+        "folder": lambda house: (house / "f.sealed").rename(house / "g").with_name("f.sealed").mkdir(),
         "key mode": lambda house: (house / "alice.key").chmod(0o644),
         "key gone": lambda house: (house / "alice.key").unlink(),
-        "key damaged": lambda house: (house / "alice.key").write_bytes(b"{}") and None,
-        "output there": lambda house: (house / "out").write_text("mine") and None,
+        "key damaged": lambda house: (house / "alice.key").write_bytes(b"{}"),
+        "output there": lambda house: (house / "out").write_text("mine"),
     }
     return changes[name]
 
