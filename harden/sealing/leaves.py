@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from harden.sealing.layout import LEAF
 
@@ -18,9 +19,8 @@ Digests = Callable[[], bytes]
 Hashing = Callable[[memoryview], Digests]
 """Begins to compute the leaves of the bytes; the buffer must stay as it is until their digests are there."""
 
-MOST_THREADS = 4
-WORTH_THREADS = 4
-"""Leaves from which on threads pay."""
+WORTH_A_THREAD = 4
+"""Leaves from which on a thread pays."""
 
 
 def leaf(digest: str, payload: memoryview) -> bytes:
@@ -39,26 +39,17 @@ def root(digest: str, leaves: bytes | bytearray, count: int) -> bytes:
 
 @contextmanager
 def hashing(digest: str, leaves: int) -> Iterator[Hashing]:
-    """What computes the leaves of consecutive bytes, `leaves` of them in all; in threads where that pays.
+    """What computes the leaves of consecutive bytes, `leaves` of them in all; in a thread beside where that pays.
 
-    hashlib lets go of the interpreter, so that hashing (1.4 GiB/s a core) runs beside encryption and disk.
+    hashlib lets go of the interpreter, so that hashing (1.4 GiB/s) runs beside encryption and disk. One thread and
+    one task a buffer: more of either were slower on a busy machine, as each hand-over waits for a turn (measured).
     """
-    threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
-    if leaves < WORTH_THREADS or threads < 2:
-        yield lambda view: _all([leaf(digest, one) for one in _cut(view)])
+    if leaves < WORTH_A_THREAD or len(os.sched_getaffinity(0)) < 2:
+        yield lambda view: partial(_leaves, digest, view)
         return
-    with ThreadPoolExecutor(threads, "sealing") as pool:
-
-        def begin(view: memoryview) -> Digests:
-            futures = [pool.submit(leaf, digest, one) for one in _cut(view)]
-            return lambda: b"".join(future.result() for future in futures)
-
-        yield begin
+    with ThreadPoolExecutor(1, "sealing") as pool:
+        yield lambda view: pool.submit(_leaves, digest, view).result
 
 
-def _all(digests: list[bytes]) -> Digests:
-    return lambda: b"".join(digests)
-
-
-def _cut(view: memoryview) -> Iterator[memoryview]:
-    return (view[at : at + LEAF] for at in range(0, len(view), LEAF))
+def _leaves(digest: str, view: memoryview) -> bytes:
+    return b"".join(leaf(digest, view[at : at + LEAF]) for at in range(0, len(view), LEAF))

@@ -52,7 +52,7 @@ class SealedTensors(Mapping[str, Tensor]):
         return len(self._places)
 
     def pieces(self) -> Iterator[memoryview]:
-        """All of the safetensors file in the clear, in pieces of up to a MiB; a piece is good until the next."""
+        """All of the safetensors file in the clear, in pieces of some MiB; a piece is good until the next."""
         return self._payload.pieces()
 
     def close(self) -> None:

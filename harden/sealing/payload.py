@@ -1,10 +1,10 @@
-"""The payload: Cobblestone-256 of c2sp.org/chunked-encryption, written by `cryptography` and read here, anywhere.
+"""The payload: Cobblestone-256 of c2sp.org/chunked-encryption.
 
     key 32 | base nonce 12 | commitment 32 = HKDF-Expand-SHA512(input key, label | salt 24 | context)
     payload = salt | commitment | chunks;  chunk i = AES-256-GCM(key, base nonce XOR i, 16 KiB of plaintext)
 
-The library's own reader cannot seek; this one decrypts any range straight to its place. A leaf of the hash list is
-checked before a chunk's tag, both on the same copy of the bytes, and the file is read, never mapped.
+The library writes it, and reads it from end to end; it cannot seek, so any range is decrypted here, straight to its
+place. A leaf of the hash list is checked before tags, on the same copy of the bytes; the file is read, never mapped.
 """
 
 import hmac
@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -57,6 +58,7 @@ class Payload:
         self.leaves, self.digest = leaves, digest
         self.last = size // CHUNK
         self._keys: ChunkKeys | None = None
+        self._key, self._context = b"", b""
 
     def unlock(self, key: bytes, context: bytes) -> None:
         """Checks the commitment, and the last chunk, which fixes the length; Damaged where one is wrong."""
@@ -65,7 +67,7 @@ class Payload:
         keys = chunk_keys(key, bytes(head[:SALT]), context)
         if not hmac.compare_digest(keys.commitment, head[SALT:]):
             raise self._damaged("its commitment is not that of the file key")
-        self._keys = keys
+        self._keys, self._key, self._context = keys, key, context
         start, end = self._span(self.last)
         sealed = memoryview(bytearray(end - start))
         self._read(start, sealed)
@@ -90,18 +92,32 @@ class Payload:
         scratch[:] = bytes(CHUNK)
 
     def pieces(self) -> Iterator[memoryview]:
-        """All of the plaintext, in pieces of up to a MiB, each checked; a view is good until the next."""
-        plain, filled = memoryview(bytearray(LEAF)), 0
-        for index, sealed in self._chunks(0, self.last):
-            size = len(sealed) - 16
-            self._open(index, sealed, plain[filled : filled + size])
-            filled += size
-            if filled > LEAF - CHUNK:
+        """All of the plaintext, in pieces of up to a window, each checked; a view is good until the next.
+
+        By the library's own reader, which takes a whole window in one call.
+        """
+        decryptor = Cobblestone256Decryptor(self._key, self._context)
+        plain = memoryview(bytearray(WINDOW * LEAF + SEALED_CHUNK))
+        for start, view in self._windows(0, self.layout.leaves):
+            if filled := self._decrypted(decryptor, start, view[SEALED_CHUNK:], plain):
                 yield plain[:filled]
-                filled = 0
-        if filled:
-            yield plain[:filled]
-        plain[:] = bytes(LEAF)
+        plain[:] = bytes(len(plain))
+
+    def _decrypted(self, decryptor: Cobblestone256Decryptor, start: int, sealed: memoryview, into: memoryview) -> int:
+        """Decrypts the window that begins at `start`, and after the last one the end; how many bytes there are.
+
+        What the library has written before it found a wrong tag is cleared.
+        """
+        try:
+            filled = decryptor.update_into(sealed, into)
+            if start + len(sealed) == self.layout.payload_len:
+                end = decryptor.finalize()
+                into[filled : filled + len(end)] = end
+                filled += len(end)
+        except InvalidTag:
+            into[:] = bytes(len(into))
+            raise self._damaged(f"a tag in MiB {start // LEAF} or the {WINDOW} behind it is wrong") from None
+        return filled
 
     def check_leaves(self) -> None:
         """Nothing if every leaf of the hash list is that of its MiB; Damaged at the first that is not."""

@@ -7,7 +7,7 @@ from harden.sealing.identity import Identity
 from harden.sealing.memory import secret_memory
 from harden.sealing.opening import unlocked
 from harden.sealing.provider import Provider, provider
-from harden.sealing.publish import PRIVATE, check_free, naming, publishing, write_all
+from harden.sealing.publish import PRIVATE, check_free, naming, publishing, stream_out
 from harden.sealing.trust import Trust
 
 
@@ -31,7 +31,7 @@ def unseal_file(
         with publishing(output, mode=PRIVATE, overwrite=overwrite) as target:
             for piece in found.payload.pieces():
                 with naming(output):
-                    write_all(target, piece)
+                    stream_out(target, piece)
     return found.head
 
 

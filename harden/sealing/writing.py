@@ -10,10 +10,10 @@ from harden.sealing.errors import Unreadable
 from harden.sealing.layout import LEAF, payload_length
 from harden.sealing.leaves import Digests, hashing
 from harden.sealing.payload import WINDOW
-from harden.sealing.publish import naming, write_all
+from harden.sealing.publish import naming, stream_out
 
 Source = Iterator[memoryview]
-"""Plaintext in order, in pieces of up to a MiB; a piece is good until the next is asked for."""
+"""Plaintext in order, in pieces of any size; a piece is good until the next is asked for."""
 
 SPAN = WINDOW * LEAF
 ROOM = LEAF + LEAF // 1024 + 16_456
@@ -29,25 +29,30 @@ def write_payload(handle: int, source: Source, size: int, key: bytes, context: b
     buffers = [memoryview(bytearray(SPAN + ROOM)) for _ in range(2)]
     pending: list[Digests] = []
     done, filled, leaves = 0, 0, bytearray()
-    count = -(-payload_length(size) // LEAF)
-    with hashing(digest, count) as begin:
-        for piece in source:
+    with hashing(digest, -(-payload_length(size) // LEAF)) as begin:
+        for piece in _cut(source):
             filled += encryptor.update_into(piece, buffers[0][filled:])
             done += len(piece)
             if filled >= SPAN:
                 leaves += b"".join(digests() for digests in pending)  # the other buffer is free from here on
                 pending = [begin(buffers[0][:SPAN])]
-                write_all(handle, buffers[0][:SPAN])
+                stream_out(handle, buffers[0][:SPAN])
                 filled -= SPAN
                 buffers[1][:filled] = buffers[0][SPAN : SPAN + filled]
                 buffers.reverse()
         if done != size:
             raise ValueError(f"the source gave {done} bytes, wanted {size}")
-        end = encryptor.finalize()
-        rest = memoryview(bytes(buffers[0][:filled]) + end)
-        write_all(handle, rest)
+        rest = memoryview(bytes(buffers[0][:filled]) + encryptor.finalize())
+        stream_out(handle, rest)
         leaves += b"".join(digests() for digests in [*pending, begin(rest)])
     return bytes(leaves)
+
+
+def _cut(source: Source) -> Source:
+    """The same plaintext in pieces of up to a MiB."""
+    for piece in source:
+        for at in range(0, len(piece), LEAF):
+            yield piece[at : at + LEAF]
 
 
 def from_file(handle: int, size: int, path: Path) -> Source:
@@ -68,5 +73,4 @@ def from_file(handle: int, size: int, path: Path) -> Source:
 
 def from_memory(data: memoryview) -> Source:
     """The bytes of `data`."""
-    for at in range(0, len(data), LEAF):
-        yield data[at : at + LEAF]
+    yield data

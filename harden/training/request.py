@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 from harden.errors import ConfigError
 from harden.ledger import Tracking
@@ -41,9 +40,9 @@ class TrainRequest(Recipe, Unlocking):
         """This request with absolute paths of its inputs, so that it means the same from any folder."""
         data, root = self.data, getattr(self.data, "root", None)
         data = replace(data, root=str(Path(root).absolute())) if root else data
-        names = ("init", "identity", "trust")
-        paths: dict[str, Any] = {name: str(Path(path).absolute()) for name in names if (path := getattr(self, name))}
-        return replace(self, data=data, **paths, passphrase_fd=None)  # a descriptor means nothing later
+        init, identity, trust = (path and str(Path(path).absolute()) for path in (self.init, self.identity, self.trust))
+        # a descriptor means nothing to who resumes
+        return replace(self, data=data, init=init, identity=identity, trust=trust, passphrase_fd=None)
 
     @property
     def recipe(self) -> Recipe:

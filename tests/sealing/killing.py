@@ -64,7 +64,7 @@ class Trial:
 
     def act(self, action: str) -> None:
         """The action."""
-        actions: dict[str, Callable[[], object]] = {
+        actions: dict[str, Callable[[], Any]] = {
             "seal": self.fresh,
             "unseal": lambda: unseal_file(self.file, self.plain, WHO["alice"], trust=TRUST),
             "rewrap": lambda: rewrap(self.file, WHO["alice"], Change([TO["alice"], TO["carol"]]), trust=TRUST),

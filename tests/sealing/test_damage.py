@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.cobblestone import Cobblestone256Decryptor
 
 from harden.errors import SealError
 from harden.sealing import Change, Facts, rewrap
@@ -143,11 +144,11 @@ def test_a_chunk_in_another_place_fails_by_its_tag_too(cast: Any, tmp_path: Path
     layout = head_of(bytes(data), memory).layout
     at = layout.payload + 56
     data[at : at + 2 * SEALED_CHUNK] = data[at + SEALED_CHUNK : at + 2 * SEALED_CHUNK] + data[at : at + SEALED_CHUNK]
-    changed = data[layout.payload : layout.payload + layout.payload_len]
-    data[layout.payload + layout.payload_len :] = _leaf(bytes(changed))
+    payload = data[layout.payload : layout.payload + layout.payload_len]
+    data[layout.payload + layout.payload_len :] = _leaf(bytes(payload))
     with memory(bytes(data)) as handle:
         found = unlocked(handle, "f", cast.identities["alice"], None, cast.provider)
-        with pytest.raises(Damaged, match="the tag of chunk 0 is wrong"):
+        with pytest.raises(Damaged, match="a tag in MiB 0"):
             next(found.payload.pieces())
 
 
@@ -156,8 +157,8 @@ def test_unauthenticated_plaintext_is_cleared(cast: Any, tmp_path: Path, memory:
     data = bytearray(cast.seal(b"\xaa" * 16_384, tmp_path / "f", signer=None))
     layout = head_of(bytes(data), memory).layout
     data[layout.payload + 56 + SEALED_CHUNK - 1] ^= 1
-    changed = data[layout.payload : layout.payload + layout.payload_len]
-    data[layout.payload + layout.payload_len :] = _leaf(bytes(changed))
+    sealed = bytes(data[layout.payload : layout.payload + layout.payload_len])
+    data[layout.payload + layout.payload_len :] = _leaf(sealed)
     with memory(bytes(data)) as handle:
         payload = unlocked(handle, "f", cast.identities["alice"], None, cast.provider).payload
         for start, length in ((0, 16_384), (5, 100)):
@@ -165,6 +166,11 @@ def test_unauthenticated_plaintext_is_cleared(cast: Any, tmp_path: Path, memory:
             with pytest.raises(Damaged):
                 payload.read_into(start, memoryview(into))
             assert b"\xaa" not in into
+        into = bytearray(2 * len(sealed))
+        reader = Cobblestone256Decryptor(payload._key, payload._context)
+        with pytest.raises(Damaged):
+            payload._decrypted(reader, 0, memoryview(sealed), memoryview(into))
+        assert not any(into)
 
 
 @pytest.mark.parametrize("part", ["slots", "slot A", "slot B", "payload", "list", "signature", "core and preamble"])
@@ -296,7 +302,7 @@ def mutation(rng: random.Random, data: bytes, layout: Any) -> bytes:
         lambda out: _set(out, rng.randrange(len(data)), rng.randbytes(rng.choice([1, 2, 4, 8, 32]))),
         lambda out: _set(out, rng.choice(bounds[:-1]), _piece(rng, data, bounds)),
         lambda out: _splice(out, rng.choice(bounds), rng.choice(bounds), b""),
-        lambda out: _insert(out, rng.choice(bounds), _piece(rng, data, bounds)),
+        lambda out: _splice(out, at := rng.choice(bounds), at, _piece(rng, data, bounds)),
         lambda out: _set(out, 32 + rng.randrange(300), rng.choice(JSON_BITS)),
     ]
     out = bytearray(data)
@@ -317,10 +323,6 @@ def _set(out: bytearray, at: int, piece: bytes) -> None:
 def _splice(out: bytearray, first: int, second: int, piece: bytes) -> None:
     start, stop = sorted((first, second))
     out[start:stop] = piece
-
-
-def _insert(out: bytearray, at: int, piece: bytes) -> None:
-    out[at:at] = piece
 
 
 def _piece(rng: random.Random, data: bytes, bounds: list[int]) -> bytes:

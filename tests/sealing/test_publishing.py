@@ -96,7 +96,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     def full(*_: Any) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("harden.sealing.publish.os.write", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(Unreadable, match="no space left on device"):
         write_new(tmp_path / "f", b"x")
     assert list(tmp_path.iterdir()) == []

@@ -207,12 +207,7 @@ def test_a_suite_is_chosen_with_the_keys(ask: Ask) -> None:
     assert "ML-DSA-87" in ask("verify", "sealed=g.sealed", "trust=firm.pub", "identity=dora.key").out
 
 
-def _become_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def spoiled(name: str) -> Callable[[Path], object]:
+def spoiled(name: str) -> Callable[[Path], Any]:
     """What happens to a house before it is asked."""
 
     def flip(at: int) -> Callable[[Path], None]:
@@ -223,7 +218,7 @@ def spoiled(name: str) -> Callable[[Path], object]:
 
         return change
 
-    changes: dict[str, Callable[[Path], object]] = {
+    changes: dict[str, Callable[[Path], Any]] = {
         "magic": flip(0),
         "version": flip(9),
         "suite": flip(11),
@@ -236,7 +231,7 @@ def spoiled(name: str) -> Callable[[Path], object]:
         "Ed25519": flip(-5),
         "cut": lambda house: os.truncate(house / "f.sealed", 30_000),
         "gone": lambda house: (house / "f.sealed").unlink(),
-        "folder": lambda house: _become_folder(house / "f.sealed"),
+        "folder": lambda house: (house / "f.sealed").rename(house / "g").with_name("f.sealed").mkdir(),
         "key mode": lambda house: (house / "alice.key").chmod(0o644),
         "key gone": lambda house: (house / "alice.key").unlink(),
         "key damaged": lambda house: (house / "alice.key").write_bytes(b"{}"),
