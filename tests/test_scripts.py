@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,13 +23,8 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "bench_training.py"
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_training", SCRIPT)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(script: Callable[[Path], ModuleType]) -> ModuleType:
+    return script(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -129,14 +125,8 @@ EVALUATION = SCRIPT.with_name("bench_evaluation.py")
 
 
 @pytest.fixture(scope="module")
-def bench_evaluation() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_evaluation", EVALUATION)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(EVALUATION)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bench_evaluation"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def bench_evaluation(script: Callable[[Path], ModuleType]) -> ModuleType:
+    return script(EVALUATION)
 
 
 def test_the_benchmark_of_evaluation_reports_ratios_and_agreement(

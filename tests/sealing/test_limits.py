@@ -1,10 +1,10 @@
 """Time, memory and size: what the issue asks for, and that a stranger's file costs nothing."""
 
-import importlib.util
 import os
 import struct
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,13 +19,8 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "bench_sealing.py"
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_sealing", SCRIPT)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def bench(script: Callable[[Path], ModuleType]) -> ModuleType:
+    return script(SCRIPT)
 
 
 @pytest.mark.parametrize("megabytes", [64, pytest.param(1024, marks=pytest.mark.slow)])
