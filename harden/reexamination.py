@@ -9,7 +9,7 @@ from harden.evaluation.campaign import Findings
 from harden.evaluation.inference import at_batch
 from harden.evaluation.recheck import attacked_as, rechecks
 from harden.evaluation.request import VerifyRequest
-from harden.evaluation.sanity import Verdict
+from harden.evaluation.sanity import is_reliable
 from harden.evaluation.suite import SUITES, label_of, suite_of
 from harden.evaluation.verify import Check, compared, nearest_again, rejudged
 from harden.loading import opened
@@ -79,5 +79,5 @@ def _named_again(told: dict[str, Any], found: Findings, threat: ThreatModel, who
     label = label_of(name, classes=len(told["data"]["classes"]), images=n, whole=whole)
     again: dict[str, Any] = {"suite": {"label": label, "attacks": keys}, "data": {"n": n, "of": whole}}
     if "sanity" in told:
-        again["reliable"] = all(row["verdict"] != Verdict.failed.value for row in told["sanity"])
+        again["reliable"] = is_reliable(told["sanity"])
     return {key: told[key] | value if isinstance(value, dict) else value for key, value in again.items()}

@@ -23,7 +23,7 @@ from harden.evaluation.inference import at_batch
 from harden.evaluation.journal import Journal, joined
 from harden.evaluation.nearest import KEY, nearest
 from harden.evaluation.request import Certify, EvaluateRequest
-from harden.evaluation.sanity import CHECKS, Battery, Facts, Subject, Verdict, battery
+from harden.evaluation.sanity import CHECKS, Battery, Facts, Subject, battery, is_reliable
 from harden.evaluation.suite import Suite
 from harden.evaluation.transfer import Matrix
 from harden.evaluation.unseen import CORRUPTIONS, SEVERITIES, Spatial, corrupt, spatial
@@ -229,7 +229,7 @@ def sanity_checks(desk: Desk, facts: Facts) -> Iterator[Begin | Judged | dict[st
     for row in battery(subject):
         rows.append({**vars(row), "verdict": row.verdict.value})
         yield Judged(1)
-    yield {"sanity": rows, "reliable": all(row["verdict"] != Verdict.failed.value for row in rows)}
+    yield {"sanity": rows, "reliable": is_reliable(rows)}
 
 
 def other_norms(threat: ThreatModel, pixels: int) -> list[ThreatModel]:

@@ -27,6 +27,7 @@ from harden.files import canonical_json, sha256_of, write_bytes
 FORMAT = "harden-evaluation/1"
 EVALUATION, SAMPLES, IMAGES, REPORT = "evaluation.json", "per_sample.npz", "x_adv.safetensors", "report.html"
 BOUND = "harden.evaluation"
+"""The key under which the images' file says what it is evidence of."""
 
 
 def write(
@@ -54,9 +55,8 @@ def bound(told: Mapping[str, Any]) -> str:
     """Weights, data, threat, suite, seed and batch size in one spelling: what the images are evidence of."""
     parts = {"threat": told["threat"], "seed": told["seed"], "batch_size": told["batch_size"]}
     parts |= {"suite": {key: told["suite"][key] for key in ("name", "knobs", "cascade")}}
-    return canonical_json(
-        parts | {name: told[name][of] for name, of in (("weights", "sha256"), ("data", "digest"))}
-    ).decode()
+    parts |= {"weights": told["weights"]["sha256"], "data": told["data"]["digest"]}
+    return canonical_json(parts).decode()
 
 
 def bound_in(folder: Path) -> str:

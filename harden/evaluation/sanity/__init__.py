@@ -4,7 +4,8 @@ arXiv 1802.00420, Carlini et al. 2019, arXiv 1902.06705, and Pintor et al. 2022,
 A failed row makes every accuracy beside it unreliable: it says why the attacks may have been led astray.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from harden.errors import HardenError
 from harden.evaluation.sanity.answers import modes_are_right, precision_is_single, same_answer
@@ -22,7 +23,7 @@ from harden.evaluation.sanity.radii import (
 from harden.evaluation.sanity.rows import Battery, Facts, Row, Subject, Verdict
 from harden.evaluation.sanity.selection import selection_was_blind
 
-__all__ = ["CHECKS", "Battery", "Facts", "Row", "Subject", "Verdict", "battery"]
+__all__ = ["CHECKS", "Battery", "Facts", "Row", "Subject", "Verdict", "battery", "is_reliable"]
 
 CHECKS: tuple[tuple[str, Callable[[Subject], Row]], ...] = (
     ("eps 0", nothing_at_zero),
@@ -52,3 +53,8 @@ def battery(subject: Subject) -> Iterator[Row]:
         except (RuntimeError, ValueError, TypeError, HardenError) as error:
             told = str(error).splitlines()[0] if str(error) else type(error).__name__
             yield Row(number, name, Verdict.failed, "", f"the check broke down: {told}")
+
+
+def is_reliable(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether no row failed, of rows as `evaluation.json` has them."""
+    return all(row["verdict"] != Verdict.failed.value for row in rows)
