@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harden.asking import chosen
-from harden.errors import HardenError, SealError
+from harden.errors import SealError
 from harden.sealing import keyfiles, provider
 from harden.sealing.keyfiles import SecretKey
 from harden.sealing.provider import Provider
@@ -31,7 +31,7 @@ def fresh_pair(kind: str, request: PairRequest) -> tuple[Path, Path]:
     try:
         _try(keyfiles.read_secret(secret, kind, lambda _: passphrase or "", by), key, by)
         keyfiles.write_public(public, key.public)
-    except HardenError:
+    except BaseException:
         with suppress(OSError):
             secret.unlink()
         raise

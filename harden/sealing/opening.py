@@ -85,7 +85,7 @@ def file_keys(head: Head, slots: Slots, identity: Identity) -> Iterator[bytearra
 def no_key(head: Head, slots: Slots) -> WrongKey:
     """The error where no entry opens."""
     if any(entry.kind == PASSPHRASE for entry in slots.entries):
-        return WrongPassphrase(f"{head.where}: the passphrase does not open it", "it was sealed with one")
+        return WrongPassphrase(f"{head.where}: is sealed with a passphrase, which this one is not")
     count = len(slots.newest.entries)
     return WrongKey(f"{head.where}: the key does not open it; it was sealed for {count} recipients")
 

@@ -134,9 +134,7 @@ class Payload:
         at, cut_off = first, b""
         start, stop = self._span(first)[0], self._span(last)[1]
         for base, buffer in self._windows(start // LEAF, -(-stop // LEAF)):
-            origin = (
-                base - SEALED_CHUNK
-            )  # where the buffer's first byte lies: before the window is room for what was cut off
+            origin = base - SEALED_CHUNK  # of the buffer: before the window is room for a chunk that was cut off
             buffer[SEALED_CHUNK - len(cut_off) : SEALED_CHUNK] = cut_off
             while at <= last and self._span(at)[1] <= origin + len(buffer):
                 low, high = self._span(at)

@@ -34,6 +34,10 @@ class Change:
     to: Sequence[Recipient] = ()
     add: Sequence[Recipient] = ()
 
+    def __post_init__(self) -> None:
+        if self.to and self.add:
+            raise ConfigError("to and add exclude each other", "to names all who shall open the file")
+
 
 def rewrap(
     path: Path,
@@ -142,7 +146,7 @@ def _copy(handle: int, head: Head, entries: Sequence[Entry], file_key: bytearray
         write_all(target, start + slot + slot)
         at, end = head.layout.payload, head.layout.size
         while at < end:
-            copied = os.copy_file_range(handle, target, end - at, at)
+            copied = os.sendfile(target, handle, at, end - at)
             if not copied:
                 raise Damaged(f"{head.where}: became shorter while it was being read", FRESH)
             at += copied
