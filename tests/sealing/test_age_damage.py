@@ -26,7 +26,8 @@ from harden.sealing.age import (
 )
 from harden.sealing.age.armor import BEGIN, END
 from harden.sealing.age.header import MOST_STANZAS, Stanza, render
-from harden.sealing.age.payload import CHUNK, ChunkSealer
+from harden.sealing.age.intake import Intake, pouring
+from harden.sealing.age.payload import CHUNK, SEALED_CHUNK, ChunkOpener, ChunkSealer, plaintext_bytes
 from harden.sealing.errors import Damaged, NotSealed, Refused, WrongKey
 
 ALICE = HybridIdentity(b"a" * 32)
@@ -120,12 +121,13 @@ def test_a_file_cut_at_a_border_of_chunks_is_noticed_after_the_genuine_ones(chun
 
 def test_a_reader_hands_nothing_out_of_the_chunk_behind_which_the_file_was_cut() -> None:
     """Else whoever reads as many bytes as the size of the file promises would never learn of the cut."""
-    cut = sealed(bytes(2 * CHUNK))[: -(CHUNK + 16)]
+    cut = sealed(b"x" * 2 * CHUNK)[: -(CHUNK + 16)]
     reader = AgeReader(io.BytesIO(cut), [ALICE], binary_bytes=len(cut))
     assert reader.plaintext_bytes == CHUNK
     for _ in range(3):
         with pytest.raises(BadPayload, match="ends behind chunk 1"):
             reader.read(CHUNK)
+    assert bytes(reader._chunks._plain) == bytes(CHUNK)
 
 
 def test_swapped_doubled_and_dropped_chunks_are_noticed() -> None:
@@ -159,10 +161,36 @@ def test_plaintext_that_failed_its_tag_is_cleared(bad: int) -> None:
     """`decrypt_into` leaves it in the buffer (measured): nobody finds it there afterwards."""
     age = bytearray(sealed(b"\xaa" * (CHUNK + 1)))
     age[len(start()) + bad] ^= 1
-    reader = AgeReader(io.BytesIO(bytes(age)), [ALICE])
-    with pytest.raises(BadPayload):
-        reader.read(1)
-    assert bytes(reader._chunks._plain) == bytes(CHUNK)
+    intake = Intake(pouring(io.BytesIO(bytes(age[len(start()) :]))))
+    chunks = ChunkOpener(intake, KEY, NONCE)
+    with pytest.raises(BadPayload, match="changed or cut short in chunk 1"):
+        chunks.next()
+    assert bytes(chunks._plain) == bytes(CHUNK)
+
+
+@pytest.mark.parametrize(
+    ("sealed_bytes", "plain_bytes"),
+    [
+        (-1, None),
+        (0, None),
+        (15, None),
+        (16, 0),
+        (17, 1),
+        (SEALED_CHUNK, CHUNK),
+        (SEALED_CHUNK + 1, None),
+        (SEALED_CHUNK + 16, None),
+        (SEALED_CHUNK + 17, CHUNK + 1),
+        (2 * SEALED_CHUNK, 2 * CHUNK),
+        (2 * SEALED_CHUNK + 16, None),
+        (2 * SEALED_CHUNK + 17, 2 * CHUNK + 1),
+    ],
+)
+def test_a_payload_s_size_says_the_plaintext_s_or_that_it_is_cut(sealed_bytes: int, plain_bytes: int | None) -> None:
+    if plain_bytes is None:
+        with pytest.raises(BadPayload, match="no whole number of chunks"):
+            plaintext_bytes(sealed_bytes)
+    else:
+        assert plaintext_bytes(sealed_bytes) == plain_bytes
 
 
 def test_closing_clears_the_plaintext() -> None:
@@ -196,12 +224,15 @@ def test_rubbish_behind_a_good_beginning_escapes_no_error_of_ours(rubbish: bytes
 
 
 HOSTILE = {
-    "an endless version line": header.MAGIC + b"v" * (4 << 20),
-    "an endless argument": header.V1_LINE + b"-> " + b"x" * (4 << 20),
-    "arguments without end": header.V1_LINE + b"-> " + b"x " * (2 << 20),
-    "a body without end": header.V1_LINE + b"-> x\n" + (b"A" * 64 + b"\n") * (4 << 14),
-    "too many stanzas": header.V1_LINE + b"-> x\n\n" * (MOST_STANZAS + 1),
-    "no stanza": header.V1_LINE + b"--- " + b"A" * 43 + b"\n",
+    "an endless version line": (header.MAGIC + b"v" * (4 << 20), "first line is damaged"),
+    "an endless argument": (header.V1_LINE + b"-> " + b"x" * (4 << 20), "where a stanza or the MAC should begin"),
+    "arguments without end": (header.V1_LINE + b"-> " + b"x " * (2 << 20), "where a stanza or the MAC should begin"),
+    "a body without end": (
+        header.V1_LINE + b"-> x\n" + (b"A" * 64 + b"\n") * (4 << 14),
+        "inside a stanza, or too long",
+    ),
+    "too many stanzas": (header.V1_LINE + b"-> x\n\n" * (MOST_STANZAS + 1), "more than 1024 stanzas"),
+    "no stanza": (header.V1_LINE + b"--- " + b"A" * 43 + b"\n", "no stanza"),
 }
 
 
@@ -215,10 +246,23 @@ def test_a_hostile_header_is_refused_within_the_caps(name: str) -> None:
             self.taken += count
             return count
 
-    source = Counted(HOSTILE[name])
-    with pytest.raises((BadHeader, NotAge)):
+    data, message = HOSTILE[name]
+    source = Counted(data)
+    with pytest.raises(BadHeader, match=message):
         decrypt(source, io.BytesIO(), [ALICE])
     assert source.taken <= header.MOST_BYTES + 4096
+
+
+def test_a_last_line_of_a_stanza_may_not_be_long_even_under_a_good_mac() -> None:
+    """48 + 3 bytes of body as one line of 68 characters would be a second spelling of the same stanza."""
+    body = Stanza((b"x",), bytes(51)).render()
+    joined = body.replace(b"A" * 64 + b"\n", b"A" * 64)
+    assert len(joined) == len(body) - 1
+    stanza = ALICE.recipient().wrap(KEY)
+    good = render([stanza, Stanza((b"x",), bytes(51))], KEY)
+    covered = good[: good.index(b"---") + 3].replace(body, joined)
+    mac = base64.b64encode(header._hmac(KEY, covered).finalize()).rstrip(b"=")
+    assert refused(covered + b" " + mac + b"\n" + NONCE)[0].message.endswith("has more than 64 characters")
 
 
 @pytest.mark.parametrize("work", [b"21", b"99", b"4294967296", b"9" * 5000])
@@ -279,6 +323,25 @@ def test_good_armor_opens_with_white_space_around_it(blank: bytes, line_end: byt
     target = io.BytesIO()
     decrypt(io.BytesIO(blank + armored(AGE).replace(b"\n", line_end) + blank), target, [ALICE])
     assert target.getvalue() == PLAIN
+
+
+@pytest.mark.parametrize(("count", "good"), [(1024, True), (1025, False)])
+def test_white_space_behind_the_armor_is_limited(count: int, good: bool) -> None:
+    text, target = armored(AGE) + b" " * count, io.BytesIO()
+    if good:
+        decrypt(io.BytesIO(text), target, [ALICE])
+        assert target.getvalue() == PLAIN
+    else:
+        assert refused(text)[0].message == "the armor is followed by other data"
+
+
+@pytest.mark.parametrize(("code", "good"), [(0x20, False), (0x21, True), (0x7E, True), (0x7F, False), (0xE9, False)])
+def test_arguments_hold_visible_ascii_alone(code: int, good: bool) -> None:
+    age = render([ALICE.recipient().wrap(KEY), Stanza((b"x", bytes([code])), b"")], KEY) + AGE[HEADER_BYTES:]
+    if good:
+        assert AgeReader(io.BytesIO(age), [ALICE]).readall() == PLAIN
+    else:
+        assert isinstance(refused(age)[0], BadHeader)
 
 
 def test_damaged_armor_stays_damaged_at_every_further_read() -> None:

@@ -159,6 +159,8 @@ def test_a_closed_reader_reads_no_more_and_its_source_stays_open() -> None:
         assert reader.read(3) == b"wei"
     with pytest.raises(ValueError, match="closed"):
         reader.read(1)
+    with pytest.raises(ValueError, match="closed"):
+        reader.drain(io.BytesIO())
     assert not source.closed
 
 

@@ -61,14 +61,12 @@ class ChunkOpener:
         handed out with the fault, for whoever streams.
         """
         count = self._intake.fill(self._sealed)
-        at_end = not self._intake.peek(1)
-        self.ended = True  # until it is known that more is to come
+        self.ended = not self._intake.peek(1)
         self._number += 1
-        if self._opens(count, last=at_end):
-            self.ended = at_end
+        if self._opens(count, last=self.ended):
             return self._checked(count), None
-        if count == SEALED_CHUNK and self._opens(count, last=not at_end):
-            what = "cut short, the file ends behind" if at_end else "the file goes on behind its last chunk,"
+        if count == SEALED_CHUNK and self._opens(count, last=not self.ended):
+            what = "cut short, the file ends behind" if self.ended else "the file goes on behind its last chunk,"
             return self._plain, self._fault(what)
         raise self._fault("changed or cut short in" if count else "cut short, the file ends before")
 
