@@ -96,13 +96,16 @@ def _energies(weight: Tensor, small: bool) -> Energies:
 
 def _live(weight: Tensor) -> tuple[Tensor, Tensor]:
     """How many weights of each row and of each column are not zero."""
-    rows = torch.empty(weight.shape[0], dtype=torch.float64)
-    columns = torch.zeros(flat(weight).shape[1], dtype=torch.float64)
-    for some in row_blocks(weight.shape[0], len(columns)):
-        live = (flat(weight)[some] != 0).float()
-        rows[some] = live.sum(dim=1).double()
-        columns += live.sum(dim=0).double()
-    return rows, columns.reshape(weight.shape[1], -1).sum(dim=1)
+    table, kernel = flat(weight), weight[0, 0].numel()
+    rows = torch.full((len(table),), float(table.shape[1]), dtype=torch.float64)
+    columns = torch.full((table.shape[1],), float(len(table)), dtype=torch.float64)
+    for some in row_blocks(*table.shape):
+        piece = table[some]
+        if int(piece.count_nonzero()) < piece.numel():  # dense networks never get here
+            empty = (piece == 0).float()
+            rows[some] -= empty.sum(dim=1).double()
+            columns -= empty.sum(dim=0).double()
+    return rows, columns.reshape(-1, kernel).sum(dim=1)
 
 
 def _sinkhorn(weight: Tensor) -> tuple[Tensor, Tensor]:

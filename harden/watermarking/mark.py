@@ -55,6 +55,11 @@ class Mark:
         """Whether the key of each slot's leaf is known, (L,)."""
         return np.isin(np.arange(self.bits) % self.leaves, list(self.leaf))
 
+    @property
+    def weigh(self) -> NDArray[np.float32]:
+        """What chips of each slot are multiplied by, (L,): the payload's sign, 0 where the key is not known."""
+        return np.where(self.known, 1.0 - 2.0 * self.payload, 0.0).astype(np.float32)
+
     def only(self, *leaves: int) -> "Mark":
         """This mark with the keys of these leaves alone."""
         return Mark(self.layout, self.payload, {one: self.leaf[one] for one in leaves}, self.slots, self.leaves)
@@ -77,9 +82,21 @@ class Piece:
         """The sum of `values`, one a weight, in each slot, (L,) float64."""
         return torch.bincount(self.slots, weights=grouped(values, self.group), minlength=bits)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """The value of each weight's slot, (rows * in * k,), of `values`, (L,)."""
-        return values[self.slots].repeat_interleave(self.group)[: len(self.push)]
+    def counts(self, values: Tensor, bits: int) -> Tensor:
+        """How many of `values`, one a weight, are not zero in each slot, (L,) float64."""
+        if int(values.count_nonzero()) < len(values):
+            return self.sums((values != 0).float(), bits)
+        whole = torch.bincount(self.slots, minlength=bits).double() * self.group
+        if rest := -len(values) % self.group:
+            whole[self.slots[-1]] -= rest
+        return whole
+
+    def pushed(self, steps: Tensor) -> Tensor:
+        """What each weight is moved by, (rows * in * k,), where those of a slot are moved by its step, (L,)."""
+        own = steps[self.slots]
+        if self.group == 1 or len(self.push) % self.group:
+            return self.push * own.repeat_interleave(self.group)[: len(self.push)]
+        return (self.push.reshape(-1, self.group) * own[:, None]).reshape(-1)
 
 
 def grouped(values: Tensor, group: int) -> Tensor:
@@ -114,13 +131,13 @@ def _ranked(mark: Mark, layer: Layer) -> NDArray[np.int64]:
 
 def _dealt(mark: Mark, dealer: Keystream, count: int) -> NDArray[np.int64]:
     """The slots of the next groups of weights."""
-    return (dealer.read(-(-count // GROUP)) % mark.bits).astype(np.int64)
+    return dealer.read(-(-count // GROUP)).astype(np.int64) % mark.bits
 
 
 def _push(mark: Mark, streams: Mapping[int, Keystream], slots: NDArray[np.int64], count: int) -> Tensor:
     """Chip times payload for each of `count` weights, 0 without a key."""
     bytes_each = {leaf: stream.read(-(-count // 8)) for leaf, stream in streams.items()}
-    weigh = torch.from_numpy(np.where(mark.known, 1.0 - 2.0 * mark.payload, 0.0).astype(np.float32))[slots]
+    weigh = torch.from_numpy(mark.weigh[slots])
     if len(bytes_each) == 1:
         (chips,) = (_chips(some, count) for some in bytes_each.values())
     else:
