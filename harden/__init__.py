@@ -4,9 +4,12 @@ The map of the house. Doors (`python -m harden.<verb>`) read the configuration a
 the work and know neither configuration files nor the ledger.
 
     train, evaluate           doors: harden a classifier; measure a weights file, verify what was measured
+    watermark                 door: mark weights as somebody's, find the mark, trace leaks
     keygen, seal, unseal, verify    doors: keys; encrypt and sign; open; check where a sealed file comes from
     door, schema              what doors share; which dataclass stands behind which option
     session, examination      a training and an evaluation, as the doors run them
+    marking, owners, weighing    what watermark is asked for; owners' keys and claims; weights and their accuracy
+    branding, inquiry, testimony, keeping    embed; verify, trace, disclose; what is told and recorded; marks in training
     asking, unlocking         passphrases; from what a request names to what opens a file
     threat                    norm, eps and pixel box as one value
     attacks                   ways to look for adversarial examples (they propose)
@@ -15,6 +18,7 @@ the work and know neither configuration files nor the ledger.
     reporting                 an evaluation as one HTML file
     training                  recipe, loop, objectives, watchdogs, exact resume
     sealing                   sealed files: hybrid post-quantum encryption, signatures, trust
+    watermarking              marks in weights: claims, keys, the closed form, the bound
     models, data              networks from pixels to logits; data sets kept as uint8
     kernels                   the hot loops of perturbation, several engines behind one interface
     ledger, pictures          MLflow; curves and example grids
