@@ -211,7 +211,7 @@ class _Brander:
 
 def _accuracy(change: dict[str, Paired] | None) -> dict[str, str]:
     """Clean and robust accuracy before and after, and on how many images."""
-    told = {}
+    told: dict[str, str] = {}
     for name, one in (change or {}).items():
         told |= {"images": str(one.n), f"{name}_before": f"{(one.both + one.only_first) / one.n:.4f}"}
         told |= {f"{name}_after": f"{(one.both + one.only_second) / one.n:.4f}", f"{name}_p": f"{one.p:.3g}"}

@@ -1,6 +1,6 @@
 """What a mark costs and what it survives, on networks that harden trained: no key file, fresh keys each time.
 
-    python scripts/measure_watermark.py runs/a/weights.safetensors runs/b/weights.safetensors --images 10000 --attacked 1000
+    python scripts/measure_watermark.py runs/a/weights.safetensors runs/b/weights.safetensors --attacked 1000
 
 For each file: clean accuracy on so many test images and robust accuracy (PGD-20) on so many, before and after, with
 McNemar's exact p; then edits of the weights, with bit errors, Z and log10 p blind, and Z against the sidecar.
