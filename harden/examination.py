@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harden import stages
 from harden.archiving import archive
-from harden.attacks import Art, Attack
+from harden.attacks import Attack
 from harden.console import watching
 from harden.data import shared_images
 from harden.environment import environment
@@ -187,12 +187,14 @@ class Examination:
 
     def _known(self) -> Facts:
         """What the record beside the weights and the data tell of how the model came about."""
-        record = results.record_of(self.subject.path, self.subject.sha256)
-        clean = record.get("clean_accuracy")
+        record = results.record_of(self.subject.path, self.subject.sha256) if self.request.data is None else {}
+        clean, data = record.get("clean_accuracy"), self.subject.data
+        where, validation = results.chosen_on(record, data)
         return Facts(
-            clean_accuracy=(clean["value"], clean["n"]) if clean and self.request.data is None else None,
-            selected_on="validation" if record.get("selected") else None,
-            overlap=shared_images(self.subject.data),
+            clean_accuracy=(clean["value"], clean["n"]) if clean else None,
+            selected_on=where,
+            overlap=shared_images(data),
+            validation=validation and validation.on(self.subject.device),
         )
 
     def _facts(self) -> dict[str, Any]:
@@ -239,8 +241,13 @@ PLANNED = {"batch_size", "seed", "cascade", "sanity", "curve", "unseen", "certif
 
 def chosen_suite(request: EvaluateRequest, threat: ThreatModel) -> Suite:
     """The suite that was asked for: by name, by a list of attacks, or the one attack. Raises ConfigError."""
-    if isinstance(request.attack, Art):
-        request.attack.check()  # before a folder is made
+    suite = _suite_named(request, threat)
+    for attack in suite.attacks.values():
+        attack.check(threat)
+    return suite
+
+
+def _suite_named(request: EvaluateRequest, threat: ThreatModel) -> Suite:
     if request.attack is not None:
         return named({_key_of(request.attack): measuring(request.attack)})
     if request.suite is None or isinstance(request.suite, str):

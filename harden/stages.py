@@ -61,6 +61,7 @@ class Desk:
     stop: Callable[[], bool]
     columns: dict[str, Tensor] = field(default_factory=dict)
     images: dict[str, Tensor] = field(default_factory=dict)
+    transfer: tuple[str, float] | None = None
 
     @property
     def split(self) -> Split:
@@ -207,6 +208,7 @@ def transferred(desk: Desk) -> Iterator[Begin | Judged | dict[str, Any]]:
             "accuracy": rows,
             "finding": list(matrix.result.finding),
         }
+        desk.transfer = matrix.result.ahead(0)
         yield {"transfer": told}
 
 
@@ -221,7 +223,8 @@ def sanity_checks(desk: Desk, facts: Facts) -> Iterator[Begin | Judged | dict[st
         desk.rng.child("sanity"),
         attack=first if isinstance(first, Apgd | Pgd) else None,
         batch_size=desk.size,
-        facts=facts,
+        eot=desk.request.eot,
+        facts=replace(facts, transfer=desk.transfer),
         knobs=Battery(),
     )
     yield Begin("sanity", "sanity checks", len(CHECKS))

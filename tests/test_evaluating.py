@@ -402,4 +402,4 @@ print(json.dumps([[
     (parent,) = [run for run in runs if run[4] == "evaluate"]
     assert parent[5] == ["evaluation.json", "per_sample.npz", "report.html", "x_adv.safetensors"]
     assert {"clean_acc", "robust_acc", "forward"} <= parent[3].keys()
-    assert sorted(run[1] for run in runs if run[2] == parent[0]) == ["PGD-7", "Square-5000"]
+    assert sorted(run[1] for run in runs if run[2] == parent[0]) == ["PGD-7", "Square-5000 (whole)"]

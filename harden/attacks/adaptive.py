@@ -63,6 +63,10 @@ class Adaptive(Attack):
         if self.samples < 1:
             raise ConfigError(f"attack.samples must be >= 1, got {self.samples}")
 
+    def check(self, threat: ThreatModel) -> None:
+        """As the base has it."""
+        self.base.check(threat)
+
     @property
     def label(self) -> str:
         """The base's label with EoT and its samples."""

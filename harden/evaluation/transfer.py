@@ -16,6 +16,10 @@ from harden.seeds import Stream
 from harden.threat import ThreatModel
 
 
+LUCK = 0.5
+"""By how many points another model's images may fool a model more often than its own."""
+
+
 @dataclass(frozen=True)
 class Transfer:
     """accuracy[i][j]: of model j on the images made against model i; on the diagonal each faces its own."""
@@ -24,13 +28,19 @@ class Transfer:
     attack: str
     accuracy: tuple[tuple[Accuracy, ...], ...]
 
+    def ahead(self, j: int) -> tuple[str, float]:
+        """Which other model's images fool model j the most, and by how many points more often than its own do."""
+        column = [row[j].value for row in self.accuracy]
+        others = [
+            (accuracy, name) for i, (accuracy, name) in enumerate(zip(column, self.models, strict=True)) if i != j
+        ]
+        lowest, name = min(others)
+        return name, 100 * (column[j] - lowest)
+
     @property
     def finding(self) -> tuple[str, ...]:
-        """The models that another's images fool more often than their own: their gradients lead astray."""
-        columns = list(zip(*self.accuracy, strict=True))
-        return tuple(
-            name for j, name in enumerate(self.models) if min(one.value for one in columns[j]) < columns[j][j].value
-        )
+        """The models that another's images fool clearly more often than their own: their gradients lead astray."""
+        return tuple(name for j, name in enumerate(self.models) if self.ahead(j)[1] > LUCK)
 
 
 class Matrix:
