@@ -1,13 +1,37 @@
-"""The adversarial images that a report shows: those that took the least."""
+"""What an evaluation shows of itself: its page, the images that took the least, the judge's second looks."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harden.evaluation.campaign import Findings
+from harden.evaluation.recheck import rechecks
 from harden.loading import Opened
-from harden.reporting import Example
+from harden.reporting import Example, render
+from harden.stages import Desk
+from harden.threat import ThreatModel
 
 SHOWN = 12
+
+
+def page_of(
+    told: Mapping[str, Any], findings: Findings, attacked_as: Tensor, subject: Opened, threat: ThreatModel
+) -> str:
+    """The report. Equal evidence gives equal bytes."""
+    return render(
+        told,
+        radius=threat.radius,
+        examples=easiest(findings, attacked_as, subject),
+        next_step="python -m harden.evaluate action=verify evidence=<this folder>",
+    )
+
+
+def rechecked(desk: Desk) -> list[dict[str, Any]]:
+    """The rechecks as `evaluation.json` has them."""
+    found = rechecks(desk.model, desk.split, desk.findings, batch_size=desk.size)
+    return [{"name": one.name, "accuracy": vars(one.accuracy), "flips": one.flips} for one in found]
 
 
 def easiest(findings: Findings, attacked_as: Tensor, subject: Opened) -> list[Example]:

@@ -58,15 +58,15 @@ def finished(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation with everything beside it. Copied before it is changed."""
     folder = tmp_path_factory.mktemp("evaluated") / "evidence"
     extras = ["curve=true", "sanity=true", "unseen=true", "certify=ibp", f"against={weights}", f"transfer=[{weights}]"]
+    extras.append("draws=2")
     assert _main(harden.evaluate.main, f"weights={weights}", *QUICK, *extras, f"output={folder}") in (0, 3)
     return folder
 
 
 @pytest.fixture
-def evidence(finished: Path, weights: Path, tmp_path: Path) -> Path:
-    folder = Path(shutil.copytree(finished, tmp_path / "evidence"))
-    _edit(folder, lambda told: told["weights"].update(file=str(weights)))
-    return folder
+def evidence(finished: Path, tmp_path: Path) -> Path:
+    """A copy beside the original, so that the weights lie where it says."""
+    return Path(shutil.copytree(finished, finished.parent / f"copy-{tmp_path.name}"))
 
 
 def _edit(folder: Path, change: Callable[[dict[str, Any]], object], *, seal: bool = False) -> None:
@@ -152,7 +152,10 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "the comparison": lambda told: told["against"].update(p=0.01),
     "the number of images": lambda told: told["data"].update(n=10_000),
     "the reliability": lambda told: told.update(reliable=not told["reliable"]),
-    "the seed": lambda told: told.update(seed=7),
+    "the attack of the curve": lambda told: told["curve"].update(attack="AA"),
+    "the other draws": lambda told: told["draws"].update(mean=0.9),
+    "the transfer matrix": lambda told: told["transfer"]["accuracy"][1][0].update(value=0.9),
+    "a row of the battery": lambda told: told["sanity"].pop(),
 }
 
 
@@ -161,7 +164,7 @@ def test_a_number_that_somebody_changed_does_not_hold(what: str, ask: Ask, evide
     _edit(evidence, CHANGES[what])
     code, out, _ = ask("action=verify", f"evidence={evidence}")
     assert code == 4
-    assert out.count("does not hold") == 1
+    assert out.count("does not hold") - out.count("does not hold: report") == 1
 
 
 @pytest.mark.parametrize("name", ["per_sample.npz", "x_adv.safetensors"])
@@ -178,7 +181,7 @@ def test_evidence_with_another_digest_is_not_trusted(name: str, ask: Ask, eviden
 
 def test_images_that_break_nothing_do_not_hold_even_with_digests_to_match(ask: Ask, evidence: Path) -> None:
     images, metadata = _images_of(evidence)
-    key = max((k for k in images if k.endswith(".x_adv") and not k.startswith("curve")), key=lambda k: len(images[k]))
+    key = _most(images)
     images[key] = torch.full_like(images[key], 0.5)
     save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
     _edit(evidence, dict, seal=True)
@@ -197,7 +200,7 @@ DAMAGE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_one_image_that_breaks_nothing_any_more_does_not_hold(what: str, ask: Ask, evidence: Path) -> None:
     images, metadata = _images_of(evidence)
-    key = max((k for k in images if k.endswith(".x_adv") and not k.startswith("curve")), key=lambda k: len(images[k]))
+    key = _most(images)
     images[key][0] = DAMAGE[what](images[key][0])
     save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
     _edit(evidence, dict, seal=True)
@@ -208,12 +211,74 @@ def test_one_image_that_breaks_nothing_any_more_does_not_hold(what: str, ask: As
 
 def test_an_image_that_is_missing_is_told(ask: Ask, evidence: Path) -> None:
     images, metadata = _images_of(evidence)
-    key = max((k for k in images if k.endswith(".x_adv") and not k.startswith("curve")), key=lambda k: len(images[k]))
+    key = _most(images)
     images[key] = images[key][1:].contiguous()
     save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
     _edit(evidence, dict, seal=True)
     code, _, err = ask("action=verify", f"evidence={evidence}")
     assert (code, "holds another number of images" in err) == (4, True)
+
+
+def _drop_a_section(told: dict[str, Any]) -> None:
+    del told["unseen"]
+
+
+def _invent_a_section(told: dict[str, Any]) -> None:
+    told["smoothed"] = {"sigma": 1.0, "n": 1, "alpha": 0.1, "points": [], "abstained": 0}
+
+
+def _drop_what_was_asked_for(told: dict[str, Any]) -> None:
+    del told["unseen"]
+    told["asked"]["unseen"] = False
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [(_drop_a_section, "sections"), (_invent_a_section, "sections"), (_drop_what_was_asked_for, "x_adv.bound")],
+)
+def test_a_section_left_out_or_added_is_noticed(
+    change: Callable[[dict[str, Any]], None], wrong: str, ask: Ask, evidence: Path
+) -> None:
+    _edit(evidence, change)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert (code, f"does not hold: {wrong}" in out) == (4, True)
+
+
+def test_the_seed_belongs_to_the_evidence(ask: Ask, evidence: Path) -> None:
+    _edit(evidence, lambda told: told.update(seed=7))
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert code == 4
+    assert "does not hold: x_adv.bound" in out
+
+
+def test_a_report_that_tells_something_else_does_not_hold(ask: Ask, evidence: Path) -> None:
+    page = evidence / "report.html"
+    page.write_text(page.read_text().replace("%", "&#37;", 1))
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert (code, out.count("does not hold")) == (4, 1)
+    assert "does not hold: report" in out
+
+
+def test_the_worst_case_that_is_printed_is_the_one_found(ask: Ask, evidence: Path) -> None:
+    true = json.loads((evidence / "evaluation.json").read_text())["worst_case"]["accuracy"]["value"]
+    _edit(evidence, lambda told: told["worst_case"]["accuracy"].update(value=0.99))
+    _, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert f"worst case {true:.1%}" in out.split("numbers hold")[1]
+
+
+def test_other_weights_that_are_gone_are_asked_for_or_skipped(ask: Ask, evidence: Path) -> None:
+    _edit(evidence, lambda told: told["against"].update(file="gone.safetensors"))
+    code, _, err = ask("action=verify", f"evidence={evidence}")
+    assert (code, "the other weights are not there" in err) == (1, True)
+    code, out, _ = ask("action=verify", f"evidence={evidence}", "skip=[against]")
+    assert "does not hold" not in out.replace("does not hold: report", "")
+    assert "not computed again: times and passes, against" in out
+    assert ask("action=verify", f"evidence={evidence}", "skip=[worst_case]")[0] == 2
+
+
+def _most(images: dict[str, torch.Tensor]) -> str:
+    """The images of the suite's attack that broke most."""
+    return max((f"{name}.x_adv" for name in ("pgd", "apgd_ce", "fab_t")), key=lambda key: len(images[key]))
 
 
 def _images_of(evidence: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from harden.attacks import Attack, Model, shared, shares_for
 from harden.data import Split
 from harden.errors import ConfigError, DataError, Interrupted
-from harden.evaluation.inference import at_batch, refuse_probabilities
+from harden.evaluation.inference import at_batch, judged, refuse_probabilities
 from harden.evaluation.intervals import Accuracy, wilson
 from harden.evaluation.journal import Journal, Part, joined
 from harden.evaluation.judge import exact
@@ -73,6 +73,7 @@ class Campaign:
 
     `cascade`: an attack is let loose on what those before it left, as in AutoAttack; else on every sample that
     is right when clean, so that attacks can be compared. The worst case is the same but for attacks' luck.
+    `eot`: passes that the judge averages over, where the model answers at random.
 
     Raises ConfigError for a threat that holds more than the pixel box, WeightsError for a model whose answers
     are probabilities or not finite, Interrupted when `stop` says so.
@@ -88,6 +89,7 @@ class Campaign:
         *,
         rng: Stream,
         batch_size: int = 250,
+        eot: int = 1,
         cascade: bool = True,
         journal: Journal | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -98,7 +100,7 @@ class Campaign:
         self.model, self.split, self.index, self.suite, self.threat = model, split, index, suite, threat
         self.rng, self.batch_size, self.cascade, self.stop = rng, batch_size, cascade, stop
         self.journal = journal or Journal(None, "")
-        self.logits = at_batch(model, batch_size)
+        self.logits = at_batch(judged(model, eot), batch_size)
         self.findings: Findings | None = None
 
     def __iter__(self) -> Iterator[Begin | Judged]:
@@ -152,14 +154,14 @@ class Campaign:
             )
         candidates = torch.where(torch.isfinite(found.x_adv), found.x_adv, batch.x)
         excess = self.threat.distance(candidates, batch.x).max().item() - self.threat.radius
-        judged = self.threat.project(candidates, batch.x)
-        broken = self.logits(judged).argmax(dim=1) != batch.y
-        distance = torch.where(broken, self.threat.distance(judged, batch.x), torch.nan)
+        inside = self.threat.project(candidates, batch.x)
+        broken = self.logits(inside).argmax(dim=1) != batch.y
+        distance = torch.where(broken, self.threat.distance(inside, batch.x), torch.nan)
         return Part(
             ids,
             broken.cpu(),
             distance.cpu(),
-            judged[broken].cpu(),
+            inside[broken].cpu(),
             found.forwards,
             found.backwards,
             max(excess, 0.0),
@@ -167,13 +169,18 @@ class Campaign:
         )
 
 
+def whole(threat: ThreatModel, pixels: int) -> float:
+    """The radius from which on the ball around any image of so many pixels holds the box."""
+    side = threat.high - threat.low
+    return float({Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm])
+
+
 def check_radius(threat: ThreatModel, pixels: int) -> None:
     """Raises ConfigError where the ball around any image holds the whole pixel box."""
-    side = threat.high - threat.low
-    whole = {Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm]
-    if threat.radius > whole:
+    most = whole(threat, pixels)
+    if threat.radius > most:
         raise ConfigError(
             f"threat.eps={threat.eps} lies outside the pixel box: no two images of {pixels} pixels are further "
-            f"apart than {whole:g} in {threat.norm.value}",
+            f"apart than {most:g} in {threat.norm.value}",
             "say a smaller threat.eps, in units of pixels that run from 0 to 1",
         )

@@ -50,8 +50,15 @@ class Suite:
 
     def averaged(self, samples: int) -> "Suite":
         """The same attacks, each on the model's mean over `samples` passes, for models that answer at random."""
+        if samples == 1:
+            return self
         attacks = {key: Adaptive(base=attack, samples=samples) for key, attack in self.attacks.items()}
         return Suite(f"{self.name}-eot{samples}", attacks)
+
+    @property
+    def plain(self) -> dict[str, Attack]:
+        """The attacks as they are before any averaging."""
+        return {key: one.base if isinstance(one, Adaptive) else one for key, one in self.attacks.items()}
 
     def label(self, *, classes: int, images: int, whole: int) -> str:
         """What tables call it: `images` of `whole` test images, the first ones, were attacked."""

@@ -12,7 +12,8 @@ from harden.evaluation.transfer import LUCK
 def stronger_attacks_break_more(subject: Subject) -> Row:
     """5: noise leaves at least what FGSM leaves, FGSM what PGD leaves; random search finds hardly more than PGD.
 
-    Nor do the images of other models, where there are any. Up to two points of images that only random search breaks are a warning: honest models show as much.
+    Nor do the images of other models, where there are any. Up to two points of images that only random search
+    breaks are a warning: honest models show as much.
     """
     threat, rng = subject.threat, subject.rng.at(subject.ids)
     noise = int(subject.withstood(threat.random_start(subject.x, rng.child("noise")), threat).sum())
