@@ -32,7 +32,7 @@ from harden.schema import GROUPS
 from harden.seeds import stream
 from harden.showcase import page_of, rechecked
 from harden.spelling import spell
-from harden.stages import Desk, check_certify, digest_of, same_images, stages
+from harden.stages import Desk, check_certify, digest_of, named_models, same_images, short, stages
 from harden.threat import ThreatModel
 from harden.training import results
 from harden.training.results import threat_of
@@ -53,7 +53,11 @@ class Examination:
             custom=request.model,
         )
         self.threat: ThreatModel = request.threat or threat_of(self.subject.card)
-        self.suite = chosen_suite(request, self.threat).averaged(request.eot)
+        suite, sources = chosen_suite(request, self.threat), {}
+        if suite.name == "extended":
+            sources = named_models(request.transfer, self._another, taken=[short(self.subject.path)])
+            suite = suite.borrowing(list(sources))
+        self.suite, self.sources = suite.averaged(request.eot), sources
         n = len(self.subject.data.test)
         self.index = torch.arange(min(request.images or n, n), device=self.subject.device)
         check_radius(self.threat, self.subject.data.test.x[0].numel())  # before a folder is made
@@ -137,6 +141,7 @@ class Examination:
             stream(self.request.seed, "beside"),
             self._another,
             stop,
+            self.sources,
         )
         told = self._facts() | {"reliable": True}
         facts = known(self.subject, as_trained=self.request.data is None) if self.asked.sanity else None
@@ -175,6 +180,7 @@ class Examination:
             self.threat,
             rng=stream(self.request.seed, "judge"),
             batch_size=self.request.batch_size,
+            sources=self.sources,
             eot=self.request.eot,
             cascade=self.request.cascade,
             journal=journal,

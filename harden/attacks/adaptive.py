@@ -63,6 +63,12 @@ class Adaptive(Attack):
         if self.samples < 1:
             raise ConfigError(f"attack.samples must be >= 1, got {self.samples}")
 
+    @property
+    def made_on(self) -> str:
+        """As the base has it."""
+        on: str = self.base.made_on
+        return on
+
     def check(self, threat: ThreatModel) -> None:
         """As the base has it."""
         self.base.check(threat)

@@ -49,6 +49,11 @@ class Attack(ABC):
         """The attack itself, on a model that is already frozen."""
 
     @property
+    def made_on(self) -> str:
+        """The name of the model that its images are made on; "" for the very model that is judged."""
+        return ""
+
+    @property
     @abstractmethod
     def label(self) -> str:
         """The attack as tables print it, with the knobs that decide its strength."""

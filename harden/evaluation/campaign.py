@@ -5,7 +5,7 @@ projected into ball and box and the model is run on them again, in float32, at o
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +73,8 @@ class Campaign:
 
     `cascade`: an attack is let loose on what those before it left, as in AutoAttack; else on every sample that
     is right when clean, so that attacks can be compared. The worst case is the same but for attacks' luck.
-    `eot`: passes that the judge averages over, where the model answers at random.
+    `sources`: other models by name, for attacks that are made on them. `eot`: passes that the judge averages over,
+    where the model answers at random.
 
     Raises ConfigError for a threat that holds more than the pixel box, WeightsError for a model whose answers
     are probabilities or not finite, Interrupted when `stop` says so.
@@ -89,6 +90,7 @@ class Campaign:
         *,
         rng: Stream,
         batch_size: int = 250,
+        sources: Mapping[str, Model] | None = None,
         eot: int = 1,
         cascade: bool = True,
         journal: Journal | None = None,
@@ -99,6 +101,7 @@ class Campaign:
         check_radius(threat, split.x[0].numel())
         self.model, self.split, self.index, self.suite, self.threat = model, split, index, suite, threat
         self.rng, self.batch_size, self.cascade, self.stop = rng, batch_size, cascade, stop
+        self.sources = sources or {}
         self.journal = journal or Journal(None, "")
         self.logits = at_batch(judged(model, eot), batch_size)
         self.findings: Findings | None = None
@@ -144,11 +147,12 @@ class Campaign:
     def _attack(self, key: str, attack: Attack, ids: Tensor) -> Part:
         batch, began = self.split.batch(ids.to(self.index.device)), time.monotonic()
         rng = self._stream(key).at(batch.index)
-        shares = shares_for(attack, self.model, len(ids), batch.x.device)
+        attacked = self.sources[attack.made_on] if attack.made_on else self.model
+        shares = shares_for(attack, attacked, len(ids), batch.x.device)
         with exact():
             found = shared(
                 lambda model, few: attack(model, batch.x[few], batch.y[few], self.threat, rng=rng.take(few)),
-                self.model,
+                attacked,
                 len(ids),
                 shares,
             )

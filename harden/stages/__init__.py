@@ -16,10 +16,10 @@ from harden.stages.bounds import check_certify, lower_bound
 from harden.stages.curve import security_curve
 from harden.stages.desk import Desk
 from harden.stages.draws import other_draws
-from harden.stages.others import compared, digest_of, same_images, transferred
+from harden.stages.others import compared, digest_of, named_models, same_images, short, transferred
 from harden.stages.unseen import unseen_threats
 
-__all__ = ["Archive", "Desk", "check_certify", "digest_of", "same_images", "stages"]
+__all__ = ["Archive", "Desk", "check_certify", "digest_of", "named_models", "same_images", "short", "stages"]
 
 
 def stages(desk: Desk, facts: Facts | None) -> Iterator[Iterator[Any]]:

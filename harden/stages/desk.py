@@ -45,6 +45,7 @@ class Desk:
     rng: Stream
     another: Callable[[str], Opened]
     stop: Callable[[], bool] = never
+    sources: Mapping[str, Model] = field(default_factory=dict)
     columns: dict[str, Tensor] = field(default_factory=dict)
     images: dict[str, Tensor] = field(default_factory=dict)
     transfer: tuple[str, float] | None = None
@@ -96,6 +97,7 @@ class Desk:
             threat,
             rng=self.rng.child(name),
             batch_size=self.size,
+            sources=self.sources,
             eot=self.asked.eot,
             journal=self.journal,
             stop=self.stop,

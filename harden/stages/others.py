@@ -1,6 +1,6 @@
 """Other models on the same images: which of two is better, and whose images fool whom."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,9 @@ def compared(desk: Desk) -> News:
 
 def transferred(desk: Desk) -> News:
     """The matrix over this model and the others that were named."""
-    models: dict[str, torch.nn.Module] = {short(desk.subject.path): desk.subject.model}
-    digests = [desk.subject.sha256]
-    for path in desk.asked.transfer:
-        other = desk.another(path)
-        models[_unused(short(Path(path)), models)] = other.model
-        digests.append(other.sha256)
+    me = short(desk.subject.path)
+    models = {me: desk.subject.model} | named_models(desk.asked.transfer, desk.another, taken=[me])
+    digests = [desk.subject.sha256, *(digest_of(path) for path in desk.asked.transfer)]
     attack = Pgd(steps=50, loss=Loss.margin)
     matrix = Matrix(
         models,
@@ -51,6 +48,16 @@ def transferred(desk: Desk) -> News:
         rows = [[vars(one) for one in row] for row in matrix.result.accuracy]
         found: dict[str, Any] = {"models": list(models), "sha256": digests, "attack": attack.label}
         yield {"transfer": found | {"accuracy": rows, "finding": list(matrix.result.finding)}}
+
+
+def named_models(
+    paths: Sequence[str], another: Callable[[str], Opened], taken: Sequence[str] = ()
+) -> dict[str, torch.nn.Module]:
+    """The models in these files, by names that differ from each other and from those `taken`."""
+    models: dict[str, torch.nn.Module] = {}
+    for path in paths:
+        models[_unused(short(Path(path)), [*taken, *models])] = another(path).model
+    return models
 
 
 def same_images(other: Opened, subject: Opened) -> Opened:
@@ -75,7 +82,7 @@ def short(path: Path) -> str:
     return f"{path.resolve().parent.name}/{path.stem}"
 
 
-def _unused(name: str, taken: Mapping[str, Any]) -> str:
+def _unused(name: str, taken: Sequence[str]) -> str:
     number = 2
     unique = name
     while unique in taken:
