@@ -113,7 +113,7 @@ class Examination:
                 ) from error
             self._name_files(told, folder)
             told["digests"] = evidence.write(folder, self.findings, self.columns, self.images, told)
-            page = page_of(told, self.findings, self.columns["attacked_as"], self.subject, self.threat)
+            page = page_of(told, self.findings, self.images, self.subject, self.threat)
             write_bytes(folder / evidence.REPORT, page.encode())
             # the record keeps the numbers too; they stand in the folder itself only once all else is done
             write_json(folder / PARTS / evidence.EVALUATION, told)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from harden.attacks import Adaptive, Borrowed
-from harden.errors import ConfigError, DataError, Untrusted
+from harden.errors import ConfigError, DataError, Untrusted, WeightsError
 from harden.evaluation import evidence, figures
 from harden.evaluation.campaign import Findings
 from harden.evaluation.inference import at_batch, judged
@@ -105,7 +105,7 @@ class _Case:
                 again[name] |= {key: told[name][key]}
         checks = [*compared(told, again), *self._flags(found), *self._whole(again)]
         whole = told | again
-        page = page_of(told, archived, columns["attacked_as"], self.subject, self.threat)
+        page = page_of(told, archived, self.images, self.subject, self.threat)
         checks.append(Check("report", (self.folder / evidence.REPORT).read_text() == page, True))
         if self.asked.eot > 1:
             checks = list(at_random(checks))
@@ -141,7 +141,7 @@ class _Case:
         """`path`, if the weights there are those that were looked at."""
         try:
             have = digest_of(path)
-        except ConfigError as error:
+        except WeightsError as error:
             raise DataError(
                 f"{path}: the other weights are not there", f"say {name}=..., or leave it out with skip=[{name}]"
             ) from error

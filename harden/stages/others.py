@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from harden.attacks import Loss, Pgd
-from harden.errors import ConfigError, DataError
+from harden.errors import DataError, WeightsError
 from harden.evaluation import Begin
 from harden.evaluation.transfer import Matrix
 from harden.loading import Opened
@@ -71,9 +71,9 @@ def same_images(other: Opened, subject: Opened) -> Opened:
 
 
 def digest_of(path: str) -> str:
-    """The digest of a file of weights that is compared with. Raises ConfigError where there is none."""
+    """The digest of a file of weights that is compared with. Raises WeightsError where there is none."""
     if not Path(path).is_file():
-        raise ConfigError(f"{path}: there is no such file", "name a weights file")
+        raise WeightsError(f"{path}: there is no such file", "name a weights file")
     return digest_of_weights(Path(path))
 
 

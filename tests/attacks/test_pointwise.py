@@ -49,10 +49,11 @@ def test_halving_brings_it_nearer() -> None:
 
 def test_on_a_linear_model_of_few_pixels_it_comes_close_to_the_optimum() -> None:
     weight = torch.tensor([[0.0, 0.0, 0.0], [4.0, 1.0, 0.5]])
-    model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    layer = nn.Linear(3, 2)
+    model = nn.Sequential(nn.Flatten(), layer)
     with torch.no_grad():
-        model[1].weight.copy_(weight)
-        model[1].bias.copy_(torch.tensor([0.0, -2.0]))
+        layer.weight.copy_(weight)
+        layer.bias.copy_(torch.tensor([0.0, -2.0]))
     x, y = torch.full((1, 1, 1, 3), 0.1), torch.tensor([0])
     found = closest(model, x, y, halvings=12)
     optimum = (2.0 - 0.55) / 4  # the pixel of weight 4 alone
@@ -71,10 +72,11 @@ def test_no_gradient_is_asked_for() -> None:
 
 
 def test_what_no_noise_breaks_stays_as_it_is() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 2))
+    layer = nn.Linear(36, 2)
+    model = nn.Sequential(nn.Flatten(), layer)
     with torch.no_grad():
-        model[1].weight.zero_()
-        model[1].bias.copy_(torch.tensor([1.0, 0.0]))
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([1.0, 0.0]))
     x = torch.rand(3, 1, 6, 6)
     assert torch.equal(closest(model, x, torch.zeros(3).long()), x)
 

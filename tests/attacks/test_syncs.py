@@ -15,12 +15,12 @@ WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonze
 """Operators whose result the host has to know."""
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts operators at which a host would wait for its device; indexing by a mask is one."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -37,10 +37,11 @@ def _flat(values: Any) -> list[Any]:
 
 def waits(attack: Attack) -> int:
     """How often the host would wait for an attack on images that nothing breaks."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
+    layer = nn.Linear(16, 5)
+    model = nn.Sequential(nn.Flatten(), layer)
     with torch.no_grad():
-        model[1].weight.mul_(0.01)
-        model[1].bias.copy_(torch.tensor([9.0, 0, 0, 0, 0]))
+        layer.weight.mul_(0.01)
+        layer.bias.copy_(torch.tensor([9.0, 0, 0, 0, 0]))
     x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     with Waits() as mode:
         attack(model, x, torch.zeros(6).long(), ThreatModel(eps="0.05"), rng=stream(0).at(torch.arange(6)))
