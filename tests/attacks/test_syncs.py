@@ -45,7 +45,8 @@ def waits(attack: Attack) -> int:
     x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     with Waits() as mode:
         attack(model, x, torch.zeros(6).long(), ThreatModel(eps="0.05"), rng=stream(0).at(torch.arange(6)))
-    return mode.count
+    found: int = mode.count
+    return found
 
 
 def test_the_counter_notices_what_makes_a_host_wait() -> None:
