@@ -9,7 +9,7 @@ the work and know neither configuration files nor the ledger.
     door, schema              what doors share; which dataclass stands behind which option
     session, examination      a training and an evaluation, as the doors run them
     marking, owners, weighing    what watermark is asked for; owners' keys and claims; weights and their accuracy
-    branding, inquiry, testimony, keeping    embed; verify, trace, disclose; what is told and recorded; marks in training
+    branding, inquiry, testimony, keeping    embed; look for marks; tell and record; marks in training
     asking, unlocking         passphrases; from what a request names to what opens a file
     threat                    norm, eps and pixel box as one value
     attacks                   ways to look for adversarial examples (they propose)
