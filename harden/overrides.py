@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
 from harden.errors import ConfigError
-from harden.schema import APPENDED, GROUPS, fields_of
+from harden.schema import APPENDED, GROUPS, fields_of, groups_of
 
 ELSEWHERE = "hydra.searchpath"
 """Where this key is given, options may come from a folder of the user's."""
@@ -50,7 +50,7 @@ class _Table:
     @property
     def groups(self) -> list[str]:
         """The option groups of the request."""
-        return [name for name in fields_of(self.request) if name in GROUPS]
+        return sorted(groups_of(self.request))
 
     def check_choice(self, one: Override) -> None:
         """Refuses an option that is not there, and a plus sign too many or too few."""

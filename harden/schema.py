@@ -128,9 +128,7 @@ def register(root: str, request: type, *, actions: Sequence[str] = ()) -> None:
     for group in {"data", "optim"} & node.keys():
         node[group] = None  # else the default's fields would stay beside those of another choice
     store.store(group="schema", name=root, node=node, package="_global_")
-    store.store(
-        group="hydra/help", name="harden", node=_help(root, request, [one for one in GROUPS if one in node], actions)
-    )
+    store.store(group="hydra/help", name="harden", node=_help(root, request, groups_of(request), actions))
 
 
 def _help(root: str, request: type, groups: list[str], actions: Sequence[str]) -> dict[str, str]:
@@ -182,6 +180,11 @@ def recalled(plain: Any, kind: type[T], *, where: str) -> T:
 
 def _kind_of(plain: Any) -> str:
     return str(plain.get("is", "a mapping")) if isinstance(plain, Mapping) else type(plain).__name__
+
+
+def groups_of(request: Any) -> list[str]:
+    """The groups of which a request holds a choice; a text of the same name, such as a digest, is none."""
+    return [field.name for field in fields(request) if field.name in GROUPS and field.type != str | None]
 
 
 def fields_of(kind: Any) -> list[str]:

@@ -17,7 +17,7 @@ from harden.attacks import Fgsm, Keep, Pgd
 from harden.data import Digits, Mnist
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.models import Mlp
-from harden.schema import APPENDED, GROUPS, KNOWN, fields_of, register
+from harden.schema import APPENDED, GROUPS, KNOWN, groups_of, register
 from harden.sealing import request as sealing
 from harden.spelling import read, spell
 from harden.threat import Norm, ThreatModel
@@ -108,7 +108,7 @@ def test_a_root_is_a_table_of_contents_without_numbers(root: str, request_type: 
     assert plain.keys() == {"defaults", "hydra"}
     contents = [entry for entry in plain["defaults"] if isinstance(entry, dict)]
     groups = {key for entry in contents for key in entry if not key.startswith("override")}
-    wanted = {name for name in fields_of(request_type) if name in GROUPS}
+    wanted = set(groups_of(request_type))
     assert groups == wanted - APPENDED.get(request_type, frozenset())
 
 
