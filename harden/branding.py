@@ -156,7 +156,7 @@ class _Brander:
                 raise LostAccuracy(
                     f"the mark would cost {100 * one.difference:.1f} points of {name} accuracy on {one.n} images "
                     f"(McNemar p {one.p:.2g}), allowed are {100 * self.request.score.tolerance:.1f}; nothing written",
-                    "train with watermark=owner, use a larger network, or say score.tolerance=",
+                    "train with mark=owner, use a larger network, or say score.tolerance=",
                 )
 
     def _store(self, weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

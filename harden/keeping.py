@@ -34,7 +34,7 @@ class Keeper:
 
     def __init__(self, wish: OwnerMark, request: TrainRequest, data: DataSet) -> None:
         if not wish.key:
-            raise ConfigError("watermark.key=... is missing", "it names the owner's .key file")
+            raise ConfigError("mark.key=... is missing", "it names the owner's .key file")
         self.wish, self.desk = wish, Desk(request)
         self.start = _state(fresh_model(request.recipe, data))
         self.layout = layout_of(self.start)

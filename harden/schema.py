@@ -94,7 +94,7 @@ GROUPS: dict[str, dict[str, type]] = {
     },
     "optim": {"adamw": AdamW, "sgd": Sgd},
     "schedule": dict.fromkeys(DATA, Schedule),
-    "watermark": {"owner": OwnerMark},
+    "mark": {"owner": OwnerMark},
 }
 """Group -> option -> dataclass. A schedule is called after the data set that it was made for."""
 

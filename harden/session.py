@@ -32,7 +32,7 @@ class Session:
         with downloads() as progress:
             self.data = load(request.data, progress=progress)
         # before the descriptor of passphrases is forgotten
-        self.keeper = Keeper(request.watermark, request, self.data) if request.watermark else None
+        self.keeper = Keeper(request.mark, request, self.data) if request.mark else None
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:

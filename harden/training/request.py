@@ -24,13 +24,13 @@ class TrainRequest(Recipe, Unlocking):
     checkpoint_seconds: float = 60.0  # the longest time between two checkpoints
     compute: Compute = field(default_factory=Compute)
     tracking: Tracking = field(default_factory=Tracking)
-    watermark: Any = None  # whose mark the network gets while it is trained
+    mark: Any = None  # whose mark the network gets while it is trained
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
         Unlocking.__post_init__(self)
-        if self.watermark is not None and not isinstance(self.watermark, OwnerMark):
-            raise ConfigError("watermark needs an option of its group", "say watermark=owner watermark.key=acme.key")
+        if self.mark is not None and not isinstance(self.mark, OwnerMark):
+            raise ConfigError("mark needs an option of its group", "say mark=owner mark.key=acme.key")
         if not self.checkpoint_seconds > 0:
             raise ConfigError(f"checkpoint_seconds must be > 0, got {self.checkpoint_seconds:g}")
         if "" in (self.output, self.resume):
@@ -46,11 +46,11 @@ class TrainRequest(Recipe, Unlocking):
         data, root = self.data, getattr(self.data, "root", None)
         data = replace(data, root=str(Path(root).absolute())) if root else data
         init, identity, trust = (path and str(Path(path).absolute()) for path in (self.init, self.identity, self.trust))
-        mark = self.watermark
+        mark = self.mark
         if mark is not None and mark.key:
             mark = replace(mark, key=str(Path(mark.key).absolute()))
         # a descriptor means nothing to who resumes
-        return replace(self, data=data, init=init, identity=identity, trust=trust, passphrase_fd=None, watermark=mark)
+        return replace(self, data=data, init=init, identity=identity, trust=trust, passphrase_fd=None, mark=mark)
 
     @property
     def recipe(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""A mark that is kept alive while a network is trained, as `watermark=owner` of harden.train does it."""
+"""A mark that is kept alive while a network is trained, as `mark=owner` of harden.train does it."""
 
 import shutil
 import sys
@@ -45,7 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an owner's key and a finished run that was marked."""
     folder = tmp_path_factory.mktemp("marked")
     write_secret(folder / "acme.key", generate(OWNER, HYBRID, provider()), None)
-    assert trained(folder, *TINY, "watermark=owner", "watermark.key=acme.key", "output=run") == 0
+    assert trained(folder, *TINY, "mark=owner", "mark.key=acme.key", "output=run") == 0
     return folder
 
 
@@ -93,10 +93,10 @@ def test_a_run_that_is_resumed_goes_on_with_the_claim_that_it_began_with(
 
 def test_training_with_a_mark_needs_a_key_and_a_network_that_can_carry_one(home: Path) -> None:
     data = load(Digits())
-    with pytest.raises(ConfigError, match=r"watermark\.key"):
+    with pytest.raises(ConfigError, match=r"mark\.key"):
         Keeper(OwnerMark(), TrainRequest(), data)
 
     with pytest.raises(WatermarkError, match="no layer"):
         Keeper(OwnerMark(key=str(home / "acme.key")), TrainRequest(model=Mlp(hidden=[16])), data)
-    with pytest.raises(ConfigError, match="watermark needs an option"):
-        TrainRequest(watermark="owner")
+    with pytest.raises(ConfigError, match="mark needs an option"):
+        TrainRequest(mark="owner")
