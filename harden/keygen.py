@@ -5,7 +5,6 @@ passphrase is asked for on the terminal, or read from `passphrase_fd=N`; `protec
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +13,6 @@ from harden.pairs import fresh_pair
 from harden.sealing.keyfiles import RECIPIENT, SIGNER, signer_key_of
 from harden.sealing.memory import forbid_dumps
 from harden.sealing.request import KeygenRequest, RecipientRequest, SignerRequest, TrustRequest
-from harden.sealing.signing import SignerKey
 from harden.sealing.trust import ACTIVE, with_signers
 
 
@@ -59,11 +57,6 @@ def trust(request: TrustRequest, _overrides: list[str]) -> int:
     for name, (key, status) in sorted(with_signers(store, add=add, retire=retire).signers.items()):
         sys.stdout.write(f"{'trusted' if status == ACTIVE else status:<9} {name} ({key.suite.name})\n")
     return 0
-
-
-def _by_id(paths: Sequence[str]) -> dict[str, SignerKey]:
-    keys = [signer_key_of(Path(path)) for path in paths]
-    return {key.id: key for key in keys}
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from harden import door
+from harden.desk import Desk
 from harden.sealing import Change, Facts, inspect, rewrap, rotate, seal_file
 from harden.sealing.memory import forbid_dumps
 from harden.sealing.request import InspectRequest, RewrapRequest, RotateRequest, SealRequest
 from harden.sheets import facts_sheet, sealed_sheet
-from harden.unlocking import Desk
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from harden import door
+from harden.desk import Desk
 from harden.sealing import trust_of, verify
 from harden.sealing.memory import forbid_dumps
 from harden.sealing.request import VerifyRequest
 from harden.sheets import facts_sheet
-from harden.unlocking import Desk
 
 
 def main() -> NoReturn:
