@@ -32,8 +32,10 @@ from harden.attacks import (
 from harden.data import Cifar10, Custom, Digits, FashionMnist, Folder, Mnist, Npz
 from harden.errors import ConfigError
 from harden.evaluation.request import EvaluateRequest, Smoothing
+from harden.evaluation.request import VerifyRequest as ReexamineRequest
 from harden.ledger import Tracking
 from harden.models import CHOICES
+from harden.sealing import request as sealing
 from harden.sealing.request import Sealing
 from harden.spelling import read
 from harden.threat import ThreatModel
@@ -96,6 +98,23 @@ GROUPS: dict[str, dict[str, type]] = {
 
 APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
+
+REQUESTS: dict[str, type] = {
+    "train": TrainRequest,
+    "evaluate": EvaluateRequest,
+    "evaluate_verify": ReexamineRequest,
+    "keygen": sealing.KeygenRequest,
+    "keygen_recipient": sealing.RecipientRequest,
+    "keygen_signer": sealing.SignerRequest,
+    "keygen_trust": sealing.TrustRequest,
+    "seal": sealing.SealRequest,
+    "seal_rewrap": sealing.RewrapRequest,
+    "seal_rotate": sealing.RotateRequest,
+    "seal_inspect": sealing.InspectRequest,
+    "unseal": sealing.UnsealRequest,
+    "verify": sealing.VerifyRequest,
+}
+"""What each door is asked for, by its root in `configs/`: a verb, or `<verb>_<action>`."""
 
 PARTS: tuple[type, ...] = (Compute, Judging, Sealing, Smoothing, Tracking, Watchdog)
 

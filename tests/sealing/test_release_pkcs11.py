@@ -112,11 +112,11 @@ def test_the_blob_is_plain_aes_gcm_so_that_no_library_owns_it(token: Place) -> N
 @needs_token
 def test_a_wrong_pin_is_tried_once_and_refused(token: Place) -> None:
     ask = Asked("000000")
-    with (
-        TokenWrapper(token, ask) as wrapper,
-        pytest.raises(Refused, match="token harden said no: PinIncorrect") as said,
-    ):
-        wrapper.wrap(bytes(32), H)
+    with TokenWrapper(token, ask) as wrapper:
+        with pytest.raises(Refused, match="token harden said no: PinIncorrect") as said:
+            wrapper.wrap(bytes(32), H)
+        with pytest.raises(Refused, match="PinIncorrect"):  # an entry further on, say: the token would lock
+            wrapper.unwrap(bytes(BLOB), H)
     assert len(ask.questions) == 1
     assert "000000" not in f"{said.value.message} {said.value.hint}"
 

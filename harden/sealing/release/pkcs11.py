@@ -54,18 +54,19 @@ class TokenWrapper:
     """The AES key at `place`. The token is opened, and `ask` called for its PIN, at the first use; close it.
 
     Its methods raise Refused for all that the token says no to, Unreadable where its library does not load, and
-    MissingExtra.
+    MissingExtra. A token that let nobody in is not tried again, as it would lock: the same Refused is raised.
     """
 
     def __init__(self, place: Place, ask: Ask) -> None:
         self.place, self._ask = place, ask
         self._session: Any = None
         self._key: Any = None
+        self._refusal: Refused | None = None
 
     def wrap(self, share: bytes, aad: bytes) -> bytes:
         """The share under the token's key, 60 bytes."""
+        key, nonce = self._opened(), os.urandom(NONCE)
         with _saying(self.place):
-            key, nonce = self._opened(), os.urandom(NONCE)
             blob = nonce + bytes(key.encrypt(share, **_gcm(nonce, aad)))
         if len(blob) != BLOB:
             raise Refused(f"token {self.place.token}: a wrapped share has {len(blob)} bytes, wanted {BLOB}")
@@ -75,8 +76,8 @@ class TokenWrapper:
         """The share; None where the tag is not one of this key and `aad`."""
         if len(blob) != BLOB:
             return None
+        key = self._opened()
         with _saying(self.place):
-            key = self._opened()
             try:
                 return bytes(key.decrypt(blob[NONCE:], **_gcm(blob[:NONCE], aad)))
             except _wrong_tag():
@@ -87,7 +88,7 @@ class TokenWrapper:
         if self._session is not None:
             with suppress(_library().PKCS11Error):
                 self._session.close()
-        self._session = self._key = None
+        self._session = self._key = self._refusal = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,14 +100,24 @@ class TokenWrapper:
 
     def _opened(self) -> Any:
         """The key, found once, and only if the token says that it cannot leave."""
+        if self._refusal:
+            raise self._refusal
         if self._key is None:
-            library = _library()
-            self._session = self._session or _login(self.place, self._ask, write=False)
+            try:
+                self._key = self._found()
+            except Refused as refusal:
+                self._refusal = refusal
+                raise
+        return self._key
+
+    def _found(self) -> Any:
+        library = _library()
+        with _saying(self.place):
+            self._session = _login(self.place, self._ask, write=False)
             kinds = {"object_class": library.ObjectClass.SECRET_KEY, "key_type": library.KeyType.AES}
             key = self._session.get_key(label=self.place.key, **kinds)
             _check_kept(key, self.place)
-            self._key = key
-        return self._key
+        return key
 
 
 def make_key(place: Place, ask: Ask) -> None:
