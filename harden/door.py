@@ -51,6 +51,7 @@ def run(verb: str, request: type, work: Work, actions: Actions | None = None) ->
         codes.append(1)  # stands if `work` dies
         codes[-1] = _answer(cfg, request, work)
 
+    sys.argv[1:] = overrides.quoted(sys.argv[1:], request)
     try:
         _check_words(request)
         with _raising():

@@ -20,6 +20,24 @@ ELSEWHERE = "hydra.searchpath"
 """Where this key is given, options may come from a folder of the user's."""
 
 
+def quoted(words: Sequence[str], request: type) -> list[str]:
+    """The words, with those values in quotes that are plain text to `request` and no value to Hydra's grammar.
+
+    So a path with an equals sign or the URI of a token is written once, for the shell alone.
+    """
+    texts = {name for name, kind in get_type_hints(request).items() if kind in (str, str | None)}
+    return [_quoted(word) if word.partition("=")[0] in texts else word for word in words]
+
+
+def _quoted(word: str) -> str:
+    key, _, value = word.partition("=")
+    try:
+        OverridesParser.create().parse_overrides([word])
+    except OverrideParseException:
+        return word if set(value) & set("'\\$") else f"{key}='{value}'"  # those mean something between quotes too
+    return word
+
+
 def check(words: Sequence[str], request: type, *, multirun: bool) -> None:
     """Nothing if `words` name keys and options that `request` has; ConfigError for the first that does not."""
     overrides = [_parsed(word) for word in words]

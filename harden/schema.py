@@ -36,6 +36,8 @@ from harden.evaluation.request import VerifyRequest as ReexamineRequest
 from harden.ledger import Tracking
 from harden.models import CHOICES
 from harden.sealing import request as sealing
+from harden.sealing import request_files as sealed
+from harden.sealing import request_keys as keys
 from harden.sealing.request import Sealing
 from harden.spelling import read
 from harden.threat import ThreatModel
@@ -103,14 +105,18 @@ REQUESTS: dict[str, type] = {
     "train": TrainRequest,
     "evaluate": EvaluateRequest,
     "evaluate_verify": ReexamineRequest,
-    "keygen": sealing.KeygenRequest,
-    "keygen_recipient": sealing.RecipientRequest,
-    "keygen_signer": sealing.SignerRequest,
-    "keygen_trust": sealing.TrustRequest,
-    "seal": sealing.SealRequest,
-    "seal_rewrap": sealing.RewrapRequest,
-    "seal_rotate": sealing.RotateRequest,
+    "keygen": keys.KeygenRequest,
+    "keygen_recipient": keys.RecipientRequest,
+    "keygen_signer": keys.SignerRequest,
+    "keygen_trust": keys.TrustRequest,
+    "keygen_token": keys.TokenRequest,
+    "seal": sealed.SealRequest,
+    "seal_rewrap": sealed.RewrapRequest,
+    "seal_rotate": sealed.RotateRequest,
+    "seal_vouch": sealed.VouchRequest,
     "seal_inspect": sealing.InspectRequest,
+    "seal_export": sealed.ExportRequest,
+    "seal_import": sealed.ImportRequest,
     "unseal": sealing.UnsealRequest,
     "verify": sealing.VerifyRequest,
 }

@@ -57,6 +57,8 @@ LOBBY: dict[str, set[str]] = {
     "asking": set(),
     "pairs": {"asking"},
     "desk": {"asking"},
+    "crossing": {"asking"},
+    "vouching": set(),
     "unlocking": {"desk"},
     "sheets": set(),
 }

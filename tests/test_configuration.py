@@ -20,7 +20,7 @@ from harden.data import Digits, Mnist
 from harden.evaluation.request import EvaluateRequest
 from harden.models import Mlp
 from harden.schema import APPENDED, GROUPS, KNOWN, REQUESTS, fields_of, register
-from harden.sealing import request as sealing
+from harden.sealing.request_files import SealRequest
 from harden.spelling import read, spell
 from harden.threat import Norm, ThreatModel
 from harden.training import Clean, Madry, TrainRequest
@@ -115,7 +115,7 @@ def test_the_command_line_begins_where_python_does() -> None:
     assert composed(root="train") == TrainRequest(schedule=composed().schedule)
     assert composed("weights=w", root="evaluate") == EvaluateRequest(weights="w")
     words = ("weights=w", "to=[a.pub]", "output=o")
-    assert composed(*words, root="seal") == sealing.SealRequest(weights="w", to=["a.pub"], output="o")
+    assert composed(*words, root="seal") == SealRequest(weights="w", to=["a.pub"], output="o")
 
 
 def test_every_part_of_a_request_can_be_read_back() -> None:

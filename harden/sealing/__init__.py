@@ -15,7 +15,7 @@ AES-256-GCM chunks (Cobblestone-256); a hash list over the ciphertext is signed 
     publish, memory           whole files or none; where plaintext lies
     provenance                signed manifests beside sealed files, and the chain of rounds
     release, age              tokens and key brokers; age files; nothing here imports them
-    request                   what the doors are asked for
+    request, request_keys, request_files     what the doors are asked for
     canonical, tensors        the JSON that has one spelling; where tensors lie in safetensors
 
 Seams. A second library is an `Engine` (provider). Who opens a file is an `Identity`, whom it is sealed for a

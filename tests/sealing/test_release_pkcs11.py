@@ -16,7 +16,8 @@ from harden.sealing import keyfiles, provider, seal_bytes, unseal_bytes
 from harden.sealing.core import Facts
 from harden.sealing.errors import Refused, Unreadable, WrongKey
 from harden.sealing.release import split
-from harden.sealing.release.pkcs11 import BLOB, Place, TokenWrapper, make_key, place_of
+from harden.sealing.release.pkcs11 import BLOB, TokenWrapper, make_key
+from harden.sealing.release.places import Place, place_of
 from harden.sealing.suites import HYBRID
 
 LIBRARIES = ("lib/softhsm", "lib/x86_64-linux-gnu/softhsm", "lib/aarch64-linux-gnu/softhsm", "lib64/pkcs11", "lib64")

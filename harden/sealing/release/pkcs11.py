@@ -2,52 +2,24 @@
 
     blob = nonce 12 | ciphertext 32 | tag 16
 
-A token is named by a URI of RFC 7512: `pkcs11:token=T;object=K?module-path=/usr/lib/softhsm/libsofthsm2.so`. It
-never holds a PIN: that is asked for, once, and only when an entry is at hand that the token may open.
+The PIN is asked for once, and only when an entry is at hand that the token may open.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
 
 from harden.errors import ConfigError, MissingExtra
 from harden.sealing.errors import Refused, Unreadable
 from harden.sealing.identity import Ask
+from harden.sealing.release.places import Place
 from harden.sealing.suites import FILE_KEY, TAG
 
 NONCE = 12
 BLOB = NONCE + FILE_KEY + TAG
 BITS = 256
-PATH, QUERY = {"token", "object"}, {"module-path"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a key is: the library that speaks to the token, the label of the token, the label of the key."""
-
-    module: Path
-    token: str
-    key: str
-
-
-def place_of(uri: str) -> Place:
-    """The place that a URI names. ConfigError for any other attribute, for a PIN above all."""
-    scheme, _, rest = uri.partition(":")
-    path, _, query = rest.partition("?")
-    found = _attributes(path, ";") | _attributes(query, "&")
-    if pins := [name for name in found if name.startswith("pin-")]:
-        raise ConfigError(f"a token's URI must not hold {pins[0]}", "the PIN is asked for, or read from passphrase_fd")
-    if scheme != "pkcs11" or found.keys() != PATH | QUERY or not all(found.values()):
-        raise ConfigError(
-            f"a token is named by its token, object and module-path, got {', '.join(found) or 'none of them'}",
-            "as in pkcs11:token=T;object=K?module-path=/usr/lib/softhsm/libsofthsm2.so",
-        )
-    return Place(Path(found["module-path"]), found["token"], found["object"])
 
 
 class TokenWrapper:
@@ -182,12 +154,3 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingExtra("a PKCS#11 token needs python-pkcs11", "pip install 'harden[pkcs11]'") from error
     return pkcs11
-
-
-def _attributes(text: str, separator: str) -> dict[str, str]:
-    """Name to value, percent-decoded. ConfigError for a name that comes twice."""
-    pairs = [part.partition("=") for part in text.split(separator) if part]
-    found = {name: unquote(value) for name, _, value in pairs}
-    if len(found) != len(pairs):
-        raise ConfigError("a token's URI names an attribute twice")
-    return found
