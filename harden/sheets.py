@@ -23,9 +23,8 @@ def sealed_sheet(made: Sealed, recipients: int) -> str:
 
 def manifest_sheet(path: Path, manifest: Manifest) -> str:
     """What a manifest says, by whom."""
-    says = ", ".join(_said(manifest)) or "nothing of how it came about"
     after = f", after the round {manifest.parent_statement[:16]}..." if manifest.parent_statement else ""
-    return _lines(("manifest", f"{path}: {manifest.round}{after}; says {says}"))
+    return _lines(("manifest", f"{path}: {manifest.round}{after}; says {_said(manifest)}"))
 
 
 def chain_sheet(links: Sequence[Link]) -> str:
@@ -73,11 +72,11 @@ def _digest(head: Head) -> str:
 
 def _link(link: Link) -> str:
     manifest = link.manifest
-    file = "its file was compared" if link.sealed else "its file is not here"
-    return f"{manifest.round}: {link.path.name}, {file}; signed by {manifest.signer}; says {', '.join(_said(manifest))}"
+    file = "head and hash list of its file were compared" if link.sealed else "its file is not here"
+    return f"{manifest.round}: {link.path.name}, {file}; signed by {manifest.signer}; says {_said(manifest)}"
 
 
-def _said(manifest: Manifest) -> list[str]:
+def _said(manifest: Manifest) -> str:
     """What its evidence says, digests cut short."""
     evidence = manifest.evidence
     found = [f"data {name} {digest[:16]}..." for name, digest in sorted(evidence.data.items())]
@@ -85,7 +84,7 @@ def _said(manifest: Manifest) -> list[str]:
     digests = {name: getattr(evidence, name) for name in ("configuration", "recipe", "summary", "weights")}
     found += [f"{name} {digest[:16]}..." for name, digest in digests.items() if digest]
     found += [f"run {evidence.run}"] * bool(evidence.run)
-    return found
+    return ", ".join(found) or "nothing of how it came about"
 
 
 def _lines(*rows: tuple[str, str]) -> str:

@@ -313,3 +313,10 @@ def test_no_secret_shows_on_the_command_line_in_the_environment_or_in_what_is_pr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.key", "x.pub"]
     assert not [path for path in tmp_path.iterdir() if CANARY.encode() in path.read_bytes()]
     assert b'"protect":"argon2id"' in (tmp_path / "x.key").read_bytes()
+
+
+def test_a_file_that_calls_itself_safetensors_must_be_one(ask: Ask, house: Path) -> None:
+    (house / "w.safetensors").write_bytes(PLAIN)
+    done = ask("seal", "weights=w.safetensors", "to=[alice.pub]", "output=g.sealed")
+    assert (done.code, done.error.startswith("w.safetensors: is not a safetensors file")) == (4, True)
+    assert not (house / "g.sealed").exists()
