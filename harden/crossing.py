@@ -22,7 +22,7 @@ from harden.sealing.age.faults import naming
 from harden.sealing.age.spelling import Identity as AgeIdentity
 from harden.sealing.errors import Mismatch, Unsigned
 from harden.sealing.heads import opened
-from harden.sealing.keyfiles import RECIPIENT, bytes_of, read_public, read_secret
+from harden.sealing.keyfiles import RECIPIENT, bytes_of, check_private, read_public, read_secret
 from harden.sealing.opening import unlocked
 from harden.sealing.provenance import Manifest, read_manifest
 from harden.sealing.request_files import ImportRequest
@@ -50,11 +50,12 @@ def age_identities(path: str | None, ask: Ask, provider: Provider) -> list[AgeId
     """
     if path is None:
         return [Passphrase(ask("the age file").encode())]
-    data = bytes_of(Path(path), private=True)
+    data, mode = bytes_of(Path(path))
     if data.startswith(OURS):
         key = read_secret(Path(path), RECIPIENT, ask, provider)
         _check_suite(path, key.public.suite)
         return [HybridIdentity(key.seed)]
+    check_private(Path(path), mode)
     if data.startswith(LOCKED):
         plain = io.BytesIO()
         with naming(path):
@@ -112,7 +113,7 @@ def judge_of(request: ImportRequest, provider: Provider) -> tuple[Callable[[Impo
 def _recipients(word: str) -> list[HybridRecipient]:
     if word.upper().startswith(SPELLED):
         return [recipient_of(word)]
-    data = bytes_of(Path(word))
+    data, _ = bytes_of(Path(word))
     if data.startswith(OURS):
         key = read_public(Path(word), RECIPIENT)
         _check_suite(word, key.suite)

@@ -82,13 +82,13 @@ def file_keys(head: Head, slots: Slots, identity: Identity) -> Iterator[bytearra
     for entry in slots.entries:
         try:
             found = identity.unwrap(entry.kind, entry.blob, wrap_info(suite, entry.kind, head.bound))
-        except Refused as refusal:
-            refusals.append(refusal)
+        except Refused as error:
+            refusals.append(error)
             continue
         if found is not None:
             yield bytearray(found)
-    for refusal in refusals:
-        raise refusal
+    if refusals:
+        raise refusals[0]
 
 
 def no_key(head: Head, slots: Slots) -> WrongKey:
