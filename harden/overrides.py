@@ -16,6 +16,9 @@ from hydra.errors import OverrideParseException
 from harden.errors import ConfigError
 from harden.schema import APPENDED, GROUPS, fields_of
 
+SECRET = "AGE-SECRET-KEY-"
+"""How the secret keys of age begin, the only ones that fit into a word."""
+
 ELSEWHERE = "hydra.searchpath"
 """Where this key is given, options may come from a folder of the user's."""
 
@@ -40,6 +43,7 @@ def _quoted(word: str) -> str:
 
 def check(words: Sequence[str], request: type, *, multirun: bool) -> None:
     """Nothing if `words` name keys and options that `request` has; ConfigError for the first that does not."""
+    _refuse_secrets(words)
     overrides = [_parsed(word) for word in words]
     ours = [one for one in overrides if not one.key_or_group.startswith("hydra")]
     table = _Table(request, ours, strict=all(one.key_or_group != ELSEWHERE for one in overrides))
@@ -175,6 +179,16 @@ class _Table:
             yield name
             below = self._chosen(name) if name in self.groups else _below([self.request], name)
             yield from (f"{name}.{key}" for key in _names(below))
+
+
+def _refuse_secrets(words: Sequence[str]) -> None:
+    """Raises ConfigError, which does not repeat it, for a secret key in the place of a file: it would be in logs."""
+    for key, equals, value in (word.partition("=") for word in words):
+        if SECRET in f"{key}{value}".upper():
+            raise ConfigError(
+                f"{key if equals and SECRET not in key.upper() else 'the command line'} names files, got a secret key itself",
+                "write it to a file of mode 0600; if others could see the command, make a new key",
+            )
 
 
 def _parsed(word: str) -> Override:

@@ -72,7 +72,6 @@ class Unlocking(Keeping):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_kept(self.identity, "identity=alice.key")
-        check_identity(self.identity)
         if self.trust and self.allow_unsigned:
             raise ConfigError("trust and allow_unsigned contradict each other", "say one of them")
 
@@ -135,7 +134,6 @@ class VerifyRequest(Keeping):
         need(self, "sealed", "it names the sealed file")
         need(self, "trust", "it names the signer's .pub, or a trust store")
         self.check_kept(self.identity, "identity=alice.key")
-        check_identity(self.identity)
         if self.chain is False and self.among:
             raise ConfigError("chain=false and among contradict each other", "say one of them")
 
@@ -144,12 +142,3 @@ def need(request: object, name: str, hint: str) -> None:
     """ConfigError where the request lacks `name`."""
     if not getattr(request, name):
         raise ConfigError(f"{name}=... is missing", hint)
-
-
-def check_identity(identity: str | None) -> None:
-    """ConfigError for an age identity in the place of a file."""
-    if identity and identity.strip().upper().startswith("AGE-SECRET-KEY-"):  # never repeated: it would be in logs
-        raise ConfigError(
-            "identity names a file, got a secret key itself",
-            "write it to a file of mode 0600; if others could see the command, make a new key",
-        )

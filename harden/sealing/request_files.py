@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from harden.errors import ConfigError
-from harden.sealing.request import Asking, Keeping, Opening, Unlocking, check_identity, need
+from harden.sealing.request import Asking, Keeping, Opening, Unlocking, need
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,6 @@ class ImportRequest(Asking):
         super().__post_init__()
         need(self, "age", "it names the age file")
         need(self, "output", "it names the plain file")
-        check_identity(self.identity)
         if self.allow_unsigned and (self.manifest or self.trust):
             raise ConfigError("allow_unsigned and a manifest contradict each other", "say one of them")
         if bool(self.manifest) != bool(self.trust):

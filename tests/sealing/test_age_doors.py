@@ -236,8 +236,9 @@ def test_a_secret_key_on_the_command_line_is_refused_and_not_repeated(verb: str,
         "evaluate": ("weights=f.sealed", "trust=acme.pub"),
     }[verb]
     done = ask(verb, *words, f"identity={SECRET}")
-    assert (done.code, done.error) == (2, "identity names a file, got a secret key itself")
+    assert (done.code, done.error) == (2, "identity names files, got a secret key itself")
     assert SECRET not in done.out + done.err
-    to = ask("seal", "action=export", "weights=plain", f"to=[{SECRET}]", "output=b")
-    assert (to.code, SECRET in to.out + to.err) == (2, False)
+    for word in (f"to=[{SECRET.lower()}]", f"signer={SECRET}", SECRET):
+        to = ask("seal", "weights=plain", "output=b", word)
+        assert (to.code, SECRET in (to.out + to.err).upper()) == (2, False)
     assert not (abroad / "run").exists()

@@ -214,6 +214,8 @@ def test_bad_input_has_its_own_line_and_code_and_leaves_no_output(
         ("unseal", (*UNSEAL, "allow_unsigned=true"), 2, "trust and allow_unsigned contradict"),
         ("unseal", ("sealed=f.sealed", "trust=acme.pub", "output=o"), 4, "f.sealed: the key does not open it"),
         ("unseal", (*UNSEAL, "passphrase=x"), 2, "there is no key passphrase"),
+        ("unseal", (UNSEAL[0], "identity=alice.pub", *UNSEAL[2:]), 2, "alice.pub: wanted a secret (.key) key file"),
+        ("unseal", (UNSEAL[0], "identity=acme.key", *UNSEAL[2:]), 2, "acme.key: is the key of a signer"),
         ("unseal", (*UNSEAL, "passphrase_fd=x"), 2, "passphrase_fd must be a whole number"),
         ("verify", ("sealed=f.sealed",), 2, "trust=... is missing"),
         ("verify", ("sealed=f.sealed", "trust=alice.pub"), 2, "alice.pub: is the key of a recipient"),
