@@ -183,10 +183,12 @@ class _Table:
 
 def _refuse_secrets(words: Sequence[str]) -> None:
     """Raises ConfigError, which does not repeat it, for a secret key in the place of a file: it would be in logs."""
-    for key, equals, value in (word.partition("=") for word in words):
-        if SECRET in f"{key}{value}".upper():
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if SECRET in word.upper():
+            where = key if equals and SECRET not in key.upper() else "the command line"
             raise ConfigError(
-                f"{key if equals and SECRET not in key.upper() else 'the command line'} names files, got a secret key itself",
+                f"{where} names files, got a secret key itself",
                 "write it to a file of mode 0600; if others could see the command, make a new key",
             )
 

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from harden import door
 from harden.__main__ import VERBS
+from harden.overrides import quoted
 from harden.schema import GROUPS, REQUESTS, fields_of, register
 from harden.training import folder as place
 
@@ -69,7 +70,7 @@ def _request(root: str, overrides: list[str]) -> Any:
     register(root, REQUESTS[root])
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "configs"), **door._version_base()):
-        return OmegaConf.to_object(compose(root, overrides))
+        return OmegaConf.to_object(compose(root, quoted(overrides, REQUESTS[root])))
 
 
 def _root(verb: str, overrides: list[str]) -> tuple[str, list[str]]:
