@@ -16,6 +16,7 @@ from harden import door
 from harden.crossing import age_identities, age_recipients, export_sealed, judge_of
 from harden.desk import Desk
 from harden.errors import ConfigError
+from harden.models import is_sealed
 from harden.sealing import Change, Facts, Sealed, inspect, rewrap, rotate, seal_file, signer_from, verify
 from harden.sealing.age import LOST_ON_EXPORT, export_age, import_age
 from harden.sealing.memory import forbid_dumps
@@ -55,6 +56,7 @@ def seal(request: SealRequest, _overrides: list[str]) -> int:
     forbid_dumps()
     weights, output = Path(str(request.weights)), Path(str(request.output))
     before = Path(request.parent) if request.parent else None
+    check_plain(weights, "action=rewrap changes who can open it, action=rotate its key")
     with Desk(request) as desk:
         signer, facts = desk.signer(request.signer), facts_of(request)
         if signer is None:
@@ -167,6 +169,7 @@ def leave(request: ExportRequest, _overrides: list[str]) -> int:
     forbid_dumps()
     output, to = Path(str(request.output)), age_recipients(request.to)
     if request.weights:
+        check_plain(Path(request.weights), "say sealed=FILE, and what opens it")
         count = export_age(Path(request.weights), output, to)
     else:
         with Desk(request) as desk:
@@ -185,6 +188,12 @@ def enter(request: ImportRequest, _overrides: list[str]) -> int:
         found = import_age(age, output, age_identities(request.identity, desk.ask, desk.provider), check=check)
     sys.stdout.write(imported_sheet(output, found, manifest))
     return 0
+
+
+def check_plain(path: Path, hint: str) -> None:
+    """ConfigError for a sealed file in the place of a plain one."""
+    if is_sealed(path):
+        raise ConfigError(f"{path}: is sealed already", hint)
 
 
 def facts_of(request: SealRequest) -> Facts:

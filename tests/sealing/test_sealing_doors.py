@@ -199,6 +199,13 @@ def test_bad_input_has_its_own_line_and_code_and_leaves_no_output(
         ("seal", ("weights=plain", "to=[alice.key]", "output=g"), 2, "alice.key: wanted a public (.pub) key file"),
         ("seal", ("weights=plain", "to=[acme.pub]", "output=g"), 2, "acme.pub: is the key of a signer"),
         ("seal", ("weights=plain", "to=[nobody.pub]", "output=g"), 1, "nobody.pub: no such file"),
+        ("seal", ("weights=f.sealed", "to=[alice.pub]", "output=g"), 2, "f.sealed: is sealed already"),
+        (
+            "seal",
+            ("action=export", "weights=f.sealed", "to=[alice.pub]", "output=g"),
+            2,
+            "f.sealed: is sealed already",
+        ),
         ("seal", ("weights=none", "to=[alice.pub]", "output=g"), 1, "none: no such file"),
         ("seal", ("weights=plain", "to=[alice.pub]", "output=f.sealed"), 2, "f.sealed: exists already"),
         ("seal", ("weights=plain", "to=[alice.pub]", "output=g", "epoch=0"), 2, "epoch must be a whole number from 1"),
@@ -322,3 +329,15 @@ def test_a_file_that_calls_itself_safetensors_must_be_one(ask: Ask, house: Path)
     done = ask("seal", "weights=w.safetensors", "to=[alice.pub]", "output=g.sealed")
     assert (done.code, done.error.startswith("w.safetensors: is not a safetensors file")) == (4, True)
     assert not (house / "g.sealed").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_of_the_results_that_has_gone_gets_no_traceback_and_no_yes(house: Path, unbuffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "harden.verify", "sealed=f.sealed", "trust=acme.pub"]
+    variables = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(line, cwd=house, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=variables)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
