@@ -14,7 +14,6 @@ from typing import NoReturn
 
 from harden import door
 from harden.crossing import age_identities, age_recipients, export_sealed, judge_of
-from harden.desk import Desk
 from harden.errors import ConfigError
 from harden.models import is_sealed
 from harden.sealing import Change, Facts, Sealed, inspect, rewrap, rotate, seal_file, signer_from, verify
@@ -32,6 +31,7 @@ from harden.sealing.request_files import (
     VouchRequest,
 )
 from harden.sheets import facts_sheet, imported_sheet, manifest_sheet, sealed_sheet
+from harden.unlocking import Desk
 from harden.vouching import Voucher, evidence_again, evidence_in, evidence_of, parent_of, trust_or_own, voucher
 
 logger = logging.getLogger(__name__)

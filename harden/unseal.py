@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from harden import door
-from harden.desk import Desk
 from harden.sealing import unseal_file
 from harden.sealing.memory import forbid_dumps
 from harden.sealing.request import UnsealRequest
+from harden.unlocking import Desk
 
 
 def main() -> NoReturn:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from harden import door
-from harden.desk import Desk
 from harden.sealing import Provider, Report, Trust, trust_of, verify
 from harden.sealing.errors import BrokenChain
 from harden.sealing.memory import forbid_dumps
 from harden.sealing.provenance import Link, check_against, manifest_path, walk
 from harden.sealing.request import VerifyRequest
 from harden.sheets import chain_sheet, facts_sheet
+from harden.unlocking import Desk
 
 
 def main() -> NoReturn:

@@ -56,10 +56,9 @@ LOBBY: dict[str, set[str]] = {
     "reexamination": {"loading", "stages", "schema", "examination", "showcase"},
     "asking": set(),
     "pairs": {"asking"},
-    "desk": {"asking"},
     "crossing": {"asking"},
     "vouching": set(),
-    "unlocking": {"desk"},
+    "unlocking": {"asking"},
     "sheets": set(),
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
