@@ -51,6 +51,7 @@ def run(verb: str, request: type, work: Work, actions: Actions | None = None) ->
         codes.append(1)  # stands if `work` dies
         codes[-1] = _answer(cfg, request, work)
 
+    sys.argv[1:] = overrides.quoted(sys.argv[1:], request)
     try:
         _check_words(request)
         with _raising():
@@ -144,7 +145,14 @@ def _answer(cfg: DictConfig, request: type, work: Work) -> int:
             raise complaint.of(error) from error
         if not isinstance(wish, request):
             raise ConfigError("the configuration is not one of this verb")
-        return work(wish, list(HydraConfig.get().overrides.task))
+        code = work(wish, list(HydraConfig.get().overrides.task))
+        sys.stdout.flush()
+        return code
+    except (
+        BrokenPipeError
+    ):  # whoever read the results has gone, such as head: nobody is left to tell, and no yes is given
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Interrupted as stop:  # ends a sweep too: its other runs are not begun
         raise SystemExit(say(stop)) from None
     except HardenError as error:

@@ -11,6 +11,7 @@ import torch
 from harden.console import downloads, watching
 from harden.data import load
 from harden.drawing import draw
+from harden.environment import environment
 from harden.errors import HardenError, Interrupted
 from harden.files import alone
 from harden.ledger import Ledger, open_ledger
@@ -91,14 +92,14 @@ class Session:
         return ledger
 
     def _work(self, folder: Path, ledger: Ledger) -> dict[str, Any]:
-        recorder = Recorder(ledger)
-        recorder.begin(self.request, self.data)
+        recorder, where = Recorder(ledger), environment()  # now: the checkout may change while this runs
+        recorder.begin(self.request, self.data, where)
         with watching() as watch:
             for news in self.job.run(folder / place.CHECKPOINTS):
                 recorder(news)
                 watch(news)
         files = draw(self.job, folder)
-        summary = results.write(self.job, folder, run_id=ledger.run_id)
+        summary = results.write(self.job, folder, run_id=ledger.run_id, commit=where.get("commit"))
         names = (place.WEIGHTS, place.ORDINARY, place.CONFIG, place.SUMMARY)
         kept = [folder / name for name in names if (folder / name).exists()]
         recorder.end(summary, [*kept, *files])

@@ -143,8 +143,8 @@ SLIPS: dict[str, tuple[str, str]] = {
         "foo is not of the form key=value",
         "quote a value with special characters, for the shell too: 'output=\"a=b\"'",
     ),
-    "output=a(b": (
-        "output=a(b is not of the form key=value",
+    "seed=a(b": (
+        "seed=a(b is not of the form key=value",
         "quote a value with special characters, for the shell too: 'output=\"a=b\"'",
     ),
     "=3": (
@@ -160,6 +160,14 @@ SLIPS: dict[str, tuple[str, str]] = {
     "--cfg foo": ("--cfg/-c: invalid choice: 'foo' (choose from 'job', 'hydra', 'all')", "see --help"),
     "--config-name=foo": ("there is no configuration called 'foo'", "see --help"),
 }
+
+
+@pytest.mark.parametrize(
+    "value", ["a=b", "a(b", "my file; and more", "pkcs11:token=T;object=K?module-path=/usr/lib/t.so"]
+)
+def test_plain_text_needs_no_quotes_beside_the_shells(value: str, ask: Ask) -> None:
+    answer = ask("train", f"output={value}")
+    assert [request.output for request in answer.requests] == [value]
 
 
 @pytest.mark.parametrize("words", SLIPS)

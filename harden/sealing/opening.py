@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harden.sealing.derive import payload_key, wrap_info
-from harden.sealing.errors import BadSignature, Damaged, Unsigned, WrongKey, WrongPassphrase
+from harden.sealing.errors import BadSignature, Damaged, Refused, Unsigned, WrongKey, WrongPassphrase
 from harden.sealing.heads import COPIES, FRESH, Head, Marked, Slots, read_head, read_marked, read_slots
 from harden.sealing.identity import Identity
 from harden.sealing.payload import Payload
@@ -74,12 +74,21 @@ def unlock(head: Head, slots: Slots, identity: Identity) -> bytearray:
 
 
 def file_keys(head: Head, slots: Slots, identity: Identity) -> Iterator[bytearray]:
-    """Every file key that the identity gets out of an entry; no tag is checked yet."""
-    suite = head.preamble.suite
+    """Every file key that the identity gets out of an entry; no tag is checked yet.
+
+    A keeper's no ends nothing: another entry may open. Raises the first Refused once all have been tried.
+    """
+    suite, refusals = head.preamble.suite, list[Refused]()
     for entry in slots.entries:
-        found = identity.unwrap(entry.kind, entry.blob, wrap_info(suite, entry.kind, head.bound))
+        try:
+            found = identity.unwrap(entry.kind, entry.blob, wrap_info(suite, entry.kind, head.bound))
+        except Refused as error:
+            refusals.append(error)
+            continue
         if found is not None:
             yield bytearray(found)
+    if refusals:
+        raise refusals[0]
 
 
 def no_key(head: Head, slots: Slots) -> WrongKey:

@@ -47,7 +47,7 @@ def seal_file(source: Path, output: Path, *, overwrite: bool = False, **how: Any
     with opened(source) as handle:
         with naming(source):
             size = os.fstat(handle).st_size
-        kind = _format(lambda at, length: read(handle, at, length, str(source)), size, source.suffix)
+        kind = _format(lambda at, length: read(handle, at, length, str(source)), size, str(source))
         plain = Plaintext(size, kind, lambda: from_file(handle, size, source))
         return seal(plain, output, overwrite=overwrite, **how)
 
@@ -143,12 +143,12 @@ def _signature(suite: Suite, bound: bytes, layout: Layout, root: bytes, signer: 
     return signer.sign(message_of(suite, bound, layout, root, signer.key.id)) if signer else b""
 
 
-def _format(at: Callable[[int, int], bytes], size: int, suffix: str) -> str:
+def _format(at: Callable[[int, int], bytes], size: int, name: str) -> str:
     """What the bytes are. A file that calls itself safetensors must be one."""
     try:
-        contents_of(at, size, "the file to be sealed")
+        contents_of(at, size, name)
     except Damaged:
-        if suffix == ".safetensors":
+        if name.endswith(".safetensors"):
             raise
         return "bytes"
     return "safetensors"
