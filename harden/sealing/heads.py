@@ -12,11 +12,11 @@ from harden.sealing import core as cores
 from harden.sealing import layout as layouts
 from harden.sealing import leaves as lists
 from harden.sealing import slots as slots_of
+from harden.sealing.ciphertext import read_exactly
 from harden.sealing.core import Core
 from harden.sealing.derive import binding
 from harden.sealing.errors import Damaged, Unreadable
 from harden.sealing.layout import PREAMBLE, Layout, Preamble
-from harden.sealing.payload import read_exactly
 from harden.sealing.publish import naming
 from harden.sealing.slots import Entry, Slot
 from harden.sealing.trust import PATIENCE, Seen

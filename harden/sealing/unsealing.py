@@ -4,7 +4,6 @@ from pathlib import Path
 
 from harden.sealing.heads import Head, opened
 from harden.sealing.identity import Identity
-from harden.sealing.memory import secret_memory
 from harden.sealing.opening import unlocked
 from harden.sealing.provider import Provider, provider
 from harden.sealing.publish import PRIVATE, check_free, naming, publishing, stream_out
@@ -41,6 +40,4 @@ def unseal_bytes(
     """The plaintext, in memory that no core dump holds, and the head; raises as `unseal_file` does."""
     with opened(path) as handle:
         found = unlocked(handle, str(path), identity, trust, by or provider())
-        view = secret_memory(found.payload.size)
-        found.payload.read_into(0, view)
-    return view, found.head
+        return found.payload.whole(), found.head
