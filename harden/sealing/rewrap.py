@@ -142,7 +142,7 @@ def _copy(handle: int, head: Head, entries: Sequence[Entry], file_key: bytearray
     layout = layouts.layout_of(preamble, head.core)
     slot = slots_of.encode(entries, 1, file_key=file_key, preamble=preamble, bound=head.bound)
     start = (preamble.encode() + head.core.encode()).ljust(layout.slots, b"\0")
-    with publishing(output) as target, naming(output):
+    with publishing(output) as target:
         write_all(target, start + slot + slot)
         at, end = head.layout.payload, head.layout.size
         while at < end:

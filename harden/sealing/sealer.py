@@ -87,7 +87,7 @@ def seal(
     )
     file_key = bytearray(os.urandom(FILE_KEY))
     try:
-        with publishing(output, overwrite=overwrite) as handle, naming(output):
+        with publishing(output, overwrite=overwrite) as handle:
             return _write(handle, plain, output, suite, core, to, signer, room, file_key)
     finally:
         file_key[:] = bytes(FILE_KEY)

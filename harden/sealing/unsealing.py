@@ -6,7 +6,7 @@ from harden.sealing.heads import Head, opened
 from harden.sealing.identity import Identity
 from harden.sealing.opening import unlocked
 from harden.sealing.provider import Provider, provider
-from harden.sealing.publish import PRIVATE, check_free, naming, publishing, stream_out
+from harden.sealing.publish import PRIVATE, check_free, publishing, stream_out
 from harden.sealing.trust import Trust
 
 
@@ -29,8 +29,7 @@ def unseal_file(
         found = unlocked(handle, str(path), identity, trust, by or provider())
         with publishing(output, mode=PRIVATE, overwrite=overwrite) as target:
             for piece in found.payload.pieces():
-                with naming(output):
-                    stream_out(target, piece)
+                stream_out(target, piece)
     return found.head
 
 
