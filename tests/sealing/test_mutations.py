@@ -127,9 +127,9 @@ WAYS |= {"rewrap": slots_alone}
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, cast: Any, tmp_path: Path, memory: Any) -> Iterator[Way]:
-    """Each way to read a file, and a file for it: one chunk where it is signed, three where tags alone protect it."""
+    """Each way to read a file, and a file for it: one chunk where it is signed, two where tags alone protect it."""
     name = request.param
-    plain = random.Random(0).randbytes(500 if name in ("signed", "verify", "rewrap") else 2 * CHUNK + 77)
+    plain = random.Random(0).randbytes(500 if name in ("signed", "verify", "rewrap") else CHUNK + 77)
     signer = cast.signers["acme"] if name in ("signed", "verify", "rewrap") else None
     if name == "tensors":
         plain = safetensors.torch.save(TENSORS)
