@@ -187,10 +187,10 @@ print(before, dumpable(), resource.getrlimit(resource.RLIMIT_CORE))
 
 def test_our_own_copies_of_a_file_key_are_cleared(cast: Any, sample: Any) -> None:
     """Ours: the bytearray. Those of OpenSSL and of HPKE's result are out of reach and not promised."""
-    seen: list[bytearray] = []
+    seen: list[memoryview] = []
     real = opening.open_payload
 
-    def spying(handle: int, head: Any, leaves: bytes, file_key: bytearray) -> Any:
+    def spying(handle: int, head: Any, leaves: bytes, file_key: memoryview) -> Any:
         seen.append(file_key)
         assert any(file_key)
         return real(handle, head, leaves, file_key)
@@ -198,7 +198,7 @@ def test_our_own_copies_of_a_file_key_are_cleared(cast: Any, sample: Any) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "open_payload", spying)
         assert cast.open(sample.data) == sample.plain
-    assert seen == [bytearray(32)]
+    assert seen == [bytes(32)]
 
 
 def test_no_secret_shows_in_a_repr(cast: Any) -> None:

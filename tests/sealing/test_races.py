@@ -12,6 +12,7 @@ import pytest
 
 from harden.sealing import Change, inspect, opening, rewrap, unseal_bytes, verify
 from harden.sealing.errors import Damaged, Unreadable, UnsafeKeyFile
+from harden.sealing.memory import secret_key
 from harden.sealing.trust import TrustStore, read_store, with_signers
 
 REWRAP: Any = sys.modules[rewrap.__module__]
@@ -122,10 +123,9 @@ def test_a_file_key_that_does_not_fit_is_overwritten(
 ) -> None:
     """One that an entry gave and whose tag is wrong, and one of a payload that is another's."""
     made: list[memoryview] = []
-    real = opening.secret_key
 
     def kept(key: bytes) -> memoryview:
-        made.append(real(key))
+        made.append(secret_key(key))
         return made[-1]
 
     monkeypatch.setattr(opening, "secret_key", kept)
