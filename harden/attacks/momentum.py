@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from harden.attacks.base import Attack, Model, fooled, input_gradient
 from harden.attacks.losses import cross_entropy
 from harden.attacks.norms import wide
+from harden.attacks.pgd import Keep
 from harden.errors import ConfigError
 from harden.seeds import Stream
 from harden.threat import ThreatModel
@@ -20,10 +21,14 @@ from harden.threat import ThreatModel
 
 @dataclass(frozen=True)
 class MiFgsm(Attack):
-    """`steps` steps of eps / steps along the sum of normalised gradients, older ones weighted by `decay`."""
+    """`steps` steps of eps / steps along the sum of normalised gradients, older ones weighted by `decay`.
+
+    keep: the first misclassified iterate, or the last one whatever it is, which carries over better.
+    """
 
     steps: int = 10
     decay: float = 1.0
+    keep: Keep = Keep.best
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.decay < 0:
@@ -35,7 +40,7 @@ class MiFgsm(Attack):
         return f"MI-FGSM-{self.steps}"
 
     def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
-        """The first misclassified iterate, else the last; `steps` passes forward and back."""
+        """What `keep` says, the last iterate where none was misclassified; `steps` passes forward and back."""
         if not len(x):
             return x
         x_adv, momentum, out = x.clone(), torch.zeros_like(x), torch.empty_like(x)
@@ -43,7 +48,7 @@ class MiFgsm(Attack):
         for step in range(self.steps):
             seen = self.altered(model, rng.child("step", step))
             gradient, logits = input_gradient(seen, x_adv, lambda z: cross_entropy(z, y))
-            first = fooled(logits, y) & ~done
+            first = fooled(logits, y) & ~done & (self.keep is Keep.best)
             result, done = torch.where(wide(first, x), x_adv, result), done | first
             gradient = self.smoothed(gradient)
             momentum = self.decay * momentum + gradient / wide(gradient.flatten(1).abs().mean(1), x).clamp_min(1e-12)

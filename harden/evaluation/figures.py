@@ -49,6 +49,8 @@ def with_columns(findings: Findings, columns: Mapping[str, Tensor], told: Mappin
         more["certified"] = told["certified"] | {"accuracy": share(held), "both": both}
     if "smoothed" in told:
         more["smoothed"] = told["smoothed"] | smoothed(columns, [one["radius"] for one in told["smoothed"]["points"]])
+    if "draws" in told:
+        more["draws"] = told["draws"] | _draws([columns[name] for name in told["draws"]["columns"]])
     if "against" in told:
         more["against"] = told["against"] | _against(findings, columns)
     return core(findings) | more
@@ -92,6 +94,18 @@ def _check(
         "accuracy": asdict(found.other),
         "gap": round(found.gap, 9),
         "finding": found.finding,
+    }
+
+
+def _draws(robust: Sequence[Tensor]) -> dict[str, Any]:
+    """Each draw's accuracy, their spread, and what is left standing by all of them."""
+    values = [float(one.double().mean()) for one in robust]
+    return {
+        "accuracies": [share(one) for one in robust],
+        "lowest": min(values),
+        "mean": sum(values) / len(values),
+        "highest": max(values),
+        "all": share(torch.stack(list(robust)).all(dim=0)),
     }
 
 

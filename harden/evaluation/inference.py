@@ -8,11 +8,35 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harden.attacks import Model, frozen
 from harden.errors import WeightsError
 from harden.evaluation.judge import exact
+from harden.seeds import seeded, stream
+
+
+class Steady(nn.Module):
+    """`model`, which answers at random, averaged over `passes` passes that draw the same at every call.
+
+    The mean of a vote is what such a model stands for (Athalye et al. 2018, arXiv 1707.07397, section 4), and with
+    fixed draws it is a function again: two judges find the same. What a row draws depends on its place in the
+    batch, as it does in the model. `draws` tells apart averages that draw otherwise.
+    """
+
+    def __init__(self, model: Model, passes: int, draws: int = 0) -> None:
+        super().__init__()
+        self.model, self.passes, self.draws = model, passes, draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean logits, (n, classes)."""
+        with seeded(stream(0, "steady", self.draws), x.device):
+            return torch.stack([self.model(x) for _ in range(self.passes)]).mean(dim=0)
+
+
+def judged(model: Model, eot: int) -> Model:
+    """The model that a judge runs: itself, or its mean where it answers at random, eot > 1."""
+    return model if eot == 1 else Steady(model, eot)
 
 
 def at_batch(model: Model, size: int) -> Callable[[Tensor], Tensor]:

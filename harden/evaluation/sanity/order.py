@@ -6,12 +6,14 @@ from torch import Tensor
 
 from harden.attacks import Fgsm, Loss, Square
 from harden.evaluation.sanity.rows import Row, Subject, Verdict, row
+from harden.evaluation.transfer import LUCK
 
 
 def stronger_attacks_break_more(subject: Subject) -> Row:
     """5: noise leaves at least what FGSM leaves, FGSM what PGD leaves; random search finds hardly more than PGD.
 
-    Up to two points of images that only random search breaks are a warning: honest models show as much.
+    Nor do the images of other models, where there are any. Up to two points of images that only random search
+    breaks are a warning: honest models show as much.
     """
     threat, rng = subject.threat, subject.rng.at(subject.ids)
     noise = int(subject.withstood(threat.random_start(subject.x, rng.child("noise")), threat).sum())
@@ -26,6 +28,10 @@ def stronger_attacks_break_more(subject: Subject) -> Row:
         f"noise leaves {noise}, FGSM {single}, PGD {left} of {len(subject.ids)}, "
         f"with APGD {int(white.sum())}; random search breaks {more} more"
     )
+    if subject.facts.transfer is not None:
+        name, ahead = subject.facts.transfer
+        ordered = ordered and ahead <= LUCK
+        figure += f"; images made on {name} break {max(ahead, 0):.1f} points more than its own"
     reason = "where a weaker attack wins, the stronger one is led astray by its gradients"
     if ordered and more > subject.allowed(0.2):
         return Row(5, "order", Verdict.warned if more <= subject.allowed(2.0) else Verdict.failed, figure, reason)
