@@ -199,14 +199,16 @@ def busy_seconds() -> float:
     return (user + nice + system) / os.sysconf("SC_CLK_TCK")
 
 
-def files(folder: Path, size: int, rounds: int, house: House) -> dict[str, Spent]:
-    """What each row took, for a file of `size` bytes."""
+def files(folder: Path, size: int, rounds: int, house: House, only: Sequence[str]) -> dict[str, Spent]:
+    """What each row took, for a file of `size` bytes; `only`: which rows beside the copy, or all of them."""
     plain, sealed, out = folder / "plain.safetensors", folder / "f.sealed", folder / "out"
     write_plain(plain, size)
     house.seal(plain, sealed)
     rows: dict[str, Spent] = {}
     for number in range(rounds):
         for name, work in steps(plain, sealed, out, house)[:: -1 if number % 2 else 1]:
+            if only and name not in (COPY, *only):
+                continue
             out.unlink(missing_ok=True)
             prepare(folder / "scratch", size)
             rows.setdefault(name, Spent()).add(work)
@@ -398,7 +400,8 @@ def draw(told: dict[str, Any], path: Path) -> None:
         left, right = figure.subplots(1, 2)
         styles = {COPY: (GREY, "s--"), "seal": (BLUE, "o-"), "unseal": (ORANGE, "^-")}
         styles |= {"verify, no key": ("#009E73", "v:"), "rewrap": ("#CC79A7", "d-.")}
-        for name, (colour, style) in styles.items():
+        for name in [name for name in styles if name in told["files"][sizes[0]]]:
+            colour, style = styles[name]
             took = [median(told["files"][size][name].clock) for size in sizes]
             left.plot(list(map(int, sizes)), took, style, color=colour, label=name)
         left.set(xscale="log", yscale="log", xlabel="file, MiB", ylabel="seconds, median")
@@ -432,6 +435,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where files are written; on the disk in question")
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 256, 1024], help="MiB")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", default=(), help="rows of the files' tables, beside the copy")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--peak", choices=("seal", "unseal", "rotate", "verify"), help=argparse.SUPPRESS)
@@ -443,7 +447,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load, before, began = os.getloadavg(), busy_seconds() - cpu_seconds(), time.perf_counter()
     told: dict[str, Any] = {
         "memory": in_memory(given.rounds),
-        "files": {str(size): files(given.folder, size * MIB, given.rounds, house) for size in given.sizes},
+        "files": {str(size): files(given.folder, size * MIB, given.rounds, house, given.only) for size in given.sizes},
         "lazy": lazily(given.folder, min(given.sizes) * MIB, given.rounds, house),
         "sparse": sparse_rewrap(given.folder, given.rounds, house, 1)
         | sparse_rewrap(given.folder, given.rounds, house, 100)
