@@ -4,6 +4,7 @@ A 32-byte file key, wrapped for each recipient by HPKE (X-Wing: ML-KEM-768 and X
 AES-256-GCM chunks (Cobblestone-256); a hash list over the ciphertext is signed with ML-DSA-65 and Ed25519.
 
     suites, layout, core, slots, payload, leaves, signing     the format, a part a file
+    ciphertext                the payload's bytes, none of which is used before its leaf was checked
     derive                    every label, and what is derived under it
     sealer, writing           seal a file or bytes
     rewrapping, rotating      change who can open it

@@ -32,7 +32,9 @@ missing = [
     }.items()
     if not there
 ]
-needs_token = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+needs_token = pytest.mark.skipif(
+    bool(missing), reason=f"no token to try (Debian has SoftHSM2 as softhsm2): not installed: {', '.join(missing)}"
+)
 PIN, H = "493817", bytes(range(64))
 
 
