@@ -10,6 +10,7 @@ from typing import NoReturn
 from harden import door
 from harden.console import result_table
 from harden.errors import ConfigError
+from harden.kernels import preferring
 from harden.schema import recalled
 from harden.session import Session
 from harden.training import TrainRequest
@@ -27,7 +28,7 @@ def work(request: TrainRequest, overrides: list[str]) -> int:
     folder = None
     if request.resume:
         request, folder = resumed(request.resume, overrides)
-    with opening_weights(request):
+    with opening_weights(request), preferring(request.kernels):
         session = Session(request)  # all that can be wrong is found before a folder is made
         folder = folder or place.fresh(request.name, request.output, overwrite=request.overwrite)
         with door.stoppable() as stop:
