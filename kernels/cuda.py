@@ -20,6 +20,14 @@ WAVES = 32
 """Blocks that a grid over elements has for each multiprocessor, at most."""
 
 
+def probe() -> None:
+    """Nothing where a kernel can be compiled and run here; else whatever numba raises."""
+    if not gpu.SIMULATED:
+        x = torch.zeros(1, 1, device="cuda")
+        step_linf(x, x, x, step=0.0, eps=0.0, low=0.0, high=1.0, out=torch.empty_like(x))
+        torch.cuda.synchronize()
+
+
 def step_linf(
     x_adv: Tensor, gradient: Tensor, x: Tensor, *, step: float, eps: float, low: float, high: float, out: Tensor
 ) -> Tensor:

@@ -34,7 +34,7 @@ FEWEST = {"numba": 1, "cuda": 4_000_000}
 
 numba: measured on 2 CPU cores, where it is ahead from the first element on (`scripts/bench_kernels.py`). cuda: an
 estimate, never measured, from a launch of 88 us against seven eager ones of 4 us each and 13 fewer passes over memory
-at 4.3 TB/s. While a CUDA graph is captured a launch costs nothing later, and cuda computes whatever the size.
+at 4.3 TB/s. In a CUDA graph a launch costs nothing later: who captures one asks for cuda whatever the size.
 """
 
 _log = logging.getLogger(__name__)
@@ -109,8 +109,7 @@ def _fastest(tensors: tuple[Tensor, ...]) -> str:
     if device == "cpu" and size >= FEWEST["numba"] and _takes("numba", tensors) and _module("numba") is not None:
         return "numba"
     if device == "cuda" and _takes("cuda", tensors):
-        large = size >= FEWEST["cuda"] or torch.cuda.is_current_stream_capturing()
-        return "cuda" if large and _module("cuda") is not None else "torch"
+        return "cuda" if size >= FEWEST["cuda"] and _module("cuda") is not None else "torch"
     return "torch"
 
 
@@ -171,7 +170,9 @@ def _cuda() -> Engine | None:
         return None
     try:
         from harden.kernels import cuda
-    except ImportError as error:
-        _log.warning("numba's CUDA target cannot be imported (%s); perturbations are computed by torch", error)
+
+        cuda.probe()
+    except Exception as error:  # a driver, toolkit or library that does not fit raises whatever it likes
+        _log.warning("numba's CUDA target cannot be used (%s); perturbations are computed by torch", error)
         return None
     return cuda

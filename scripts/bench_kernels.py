@@ -36,7 +36,10 @@ GOALS |= {("project_l1", (128, 3072)): 40}
 PASSES = {"step_linf": 4, "step_l2": 4, "project_l1": 3, "apgd_linf": 5, "start_linf": 2, "keep_best": 4}
 """Times a tensor's size that must go over the memory bus at least, reads and writes together."""
 
-HEAD = "| operation | samples x pixels | engine | ms, median | min to max | times textbook | goal | GB/s |\n|---|---|---|--:|--:|--:|--:|--:|\n"
+HEAD = (
+    "| operation | samples x pixels | engine | ms, median | min to max | times textbook | goal | GB/s |\n"
+    "|---|---|---|--:|--:|--:|--:|--:|\n"
+)
 
 Row = Callable[[], object]
 
@@ -44,9 +47,10 @@ Row = Callable[[], object]
 def rows_of(name: str, shape: tuple[int, int], device: torch.device) -> dict[str, Row]:
     """What is timed for an operation: textbook torch and every engine, each on tensors of its own."""
     textbook = TEXTBOOK[name]
-    rows: dict[str, Row] = {"textbook torch": lambda a=tensors(shape, device): textbook(**a)}
+    given = tensors(shape, device)
+    rows: dict[str, Row] = {"textbook torch": lambda: textbook(**given)}
     for engine in kernels.available():
-        if (engine == "numba") == (device.type == "cuda"):
+        if engine == ("numba" if device.type == "cuda" else "cuda"):
             continue
         rows[engine] = _through(engine, name, tensors(shape, device))
     return rows

@@ -108,6 +108,8 @@ class Job:
             every=self.every,
             stop=self.stop,
             team=self.team,
+            graph=self.compute.graph,
+            compiled=self.compute.compile,
         )
         yield Begin(name, f"train {name}", training.steps)
         yield from training

@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from harden.attacks import Attack, Fgsm, Pgd
+from harden.attacks.replay import replaying
 from harden.data import DataSet, epoch_order, hold_out
 from harden.errors import Interrupted, TrainingError, WeightsError
 from harden.evaluation import judge
@@ -63,8 +65,11 @@ class Training:
         every: float = 60.0,
         stop: Callable[[], bool] = never,
         team: Team = ALONE,
+        graph: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.recipe, self.data, self.bf16, self.team = recipe, data, bf16, team
+        self.graph, self.compiled = graph, compiled
         self.device = device or torch.device("cpu")
         self.folder, self.every, self.stop = folder, every, stop
         self.split = data.train.on(self.device)
@@ -75,6 +80,8 @@ class Training:
         self.batches = Batches(self.split, self.train_ids, recipe.data, size=size, seed=recipe.seed, team=team)
         check_size(self.batches.size, team)
         self.learner = Learner(self._placed(fresh_model(recipe, data)), recipe.optim, recipe.schedule)
+        if compiled:
+            self.learner.model.compile()  # type: ignore[no-untyped-call]  copies of it, such as the selected one, are not
         self.state = State(attack=recipe.attack)
         self.tally = Tally(self.device)
         self.good = self.learner.capture()
@@ -88,6 +95,10 @@ class Training:
 
     def __iter__(self) -> Iterator[Report]:
         """Runs to the end. Raises TrainingError when the watchdogs give up, Interrupted when asked to stop."""
+        with replaying() if self.graph else nullcontext():
+            yield from self._run()
+
+    def _run(self) -> Iterator[Report]:
         yield from self._resume()
         self._saved = self._began = time.monotonic()
         while self.state.step < self.steps:
@@ -370,8 +381,8 @@ class Training:
     def _setting(self) -> dict[str, str]:
         """What the last bits of a result depend on besides recipe and data."""
         threads = str(torch.get_num_threads()) if self.device.type == "cpu" else "any"
-        processes = str(self.team.size)
-        return {"device": self.device.type, "threads": threads, "torch": torch.__version__, "processes": processes}
+        computed = {"device": self.device.type, "threads": threads, "torch": torch.__version__}
+        return computed | {"processes": str(self.team.size)} | ({"compiled": "yes"} if self.compiled else {})
 
     def _check_shared(self, step: int) -> None:
         """Raises TrainingError where another process of the team found another checkpoint, or none."""
