@@ -73,9 +73,9 @@ class Bench:
         else:
             rows |= {FOLDED: self.ours_folded, SHARED: self.ours_shared}
         builders = {"torchattacks": self._torchattacks, "foolbox": self._foolbox, "art": self._art}
-        for package, build in builders.items():
+        for package, builder in builders.items():
             if util.find_spec(package) is not None:
-                rows |= build()
+                rows |= builder()
             else:
                 print(f"bench_attacks: {package} is not installed: left out", file=sys.stderr)
         return rows
@@ -190,8 +190,8 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     model, x, y, network = subject(options)
     bench = Bench(
         model.to(device),
-        batch.x.to(device),
-        batch.y.to(device),
+        x.to(device),
+        y.to(device),
         eps=options.eps,
         step=options.step,
         steps=options.steps,
