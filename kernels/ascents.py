@@ -3,13 +3,15 @@
 Compiled by numba as those of `loops` are. Arrays are (n, d) or (n, classes), and (n,).
 """
 
+from typing import Any
+
 import numpy as np
 from numba import prange
 
 from harden.kernels import rules
-from harden.kernels.loops import Floats, Ids, Single, ascended, clipped, fraction, loop, philox, serial
+from harden.kernels.loops import Floats, Ids, ascended, clipped, fraction, loop, philox, serial
 
-LEAST = np.float32(-np.inf)
+LEAST: Any = np.float32(-np.inf)  # a float32 when compiled code sees it
 TINY = np.float32(1e-12)  # keeps ratios of logits finite where all are equal
 
 _joined_top = serial(rules.joined_top)
@@ -17,7 +19,7 @@ _joined_top = serial(rules.joined_top)
 
 @loop
 def start_linf(
-    k0: int, k1: int, rows: Ids, draw: int, x: Floats, eps: Single, low: Single, high: Single, out: Floats
+    k0: int, k1: int, rows: Ids, draw: int, x: Floats, eps: float, low: float, high: float, out: Floats
 ) -> None:
     for i in prange(len(out)):
         for block in range((out.shape[1] + 3) // 4):
@@ -35,11 +37,11 @@ def apgd_linf(
     gradient: Floats,
     x: Floats,
     size: Floats,
-    share: Single,
-    rest: Single,
-    eps: Single,
-    low: Single,
-    high: Single,
+    share: float,
+    rest: float,
+    eps: float,
+    low: float,
+    high: float,
     out: Floats,
 ) -> None:
     for i in prange(len(out)):
@@ -120,7 +122,7 @@ def _largest_other(logits: Floats, label: int) -> tuple[int, bool]:
 
 @serial
 def _top(logits: Floats) -> rules.Ranks:
-    top = (LEAST, -1), (LEAST, -1), (LEAST, -1), (LEAST, -1)
+    top: rules.Ranks = (LEAST, -1), (LEAST, -1), (LEAST, -1), (LEAST, -1)
     for k in range(len(logits)):
         top = _joined_top(top, logits[k], k)
     return top

@@ -17,7 +17,7 @@ _SHORT = 1e-9  # as in `loops`, which explains them
 _CLOSE = 1e-7
 _TRIALS = 320
 _ONE_ULP = np.float32(0.75 * 2.0**-23)
-_LEAST = np.float32(-np.inf)
+_LEAST: Any = np.float32(-np.inf)
 _TINY = np.float32(1e-12)
 
 _ascended = device(rules.ascended)
@@ -201,7 +201,7 @@ def _begun(logits: Array, base: int, label: int, classes: int, gradient: Array) 
 
 @device
 def _top(logits: Array, base: int, classes: int) -> rules.Ranks:
-    top = (_LEAST, -1), (_LEAST, -1), (_LEAST, -1), (_LEAST, -1)
+    top: rules.Ranks = (_LEAST, -1), (_LEAST, -1), (_LEAST, -1), (_LEAST, -1)
     for k in range(classes):
         top = _joined_top(top, logits[base + k], k)
     return top

@@ -5,13 +5,26 @@ NUMBA_ENABLE_CUDASIM=1 in the environment, both give a simulator: a Python threa
 for device memory.
 """
 
-from numba import cuda
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from numba import cuda as _target
 from numba.core import config
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+cuda: Any = _target
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
 THREADS = 4 if SIMULATED else 256
 """Threads of a block, a power of two: blocks are summed by halving."""
+
+
+def device(function: Function) -> Function:
+    """`function` for use inside kernels."""
+    return cast(Function, cuda.jit(device=True, inline="always")(function))
+
 
 if SIMULATED:
 
@@ -22,15 +35,10 @@ if SIMULATED:
 else:
     from numba.cuda import libdevice
 
-    @cuda.jit(device=True, inline="always")
+    @device
     def times(a: float, b: float) -> float:
         """a * b, rounded before anything is added to it: left alone, the compiler fuses product and sum."""
-        return libdevice.fmul_rn(a, b)
-
-
-def device(function):  # type: ignore[no-untyped-def]
-    """`function` for use inside kernels."""
-    return cuda.jit(device=True, inline="always")(function)
+        return libdevice.fmul_rn(a, b)  # type: ignore[no-any-return, no-untyped-call]
 
 
 __all__ = ["SIMULATED", "THREADS", "cuda", "device", "times"]

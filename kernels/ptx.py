@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from numba import types
+from numba import types as _types
 
 from harden.kernels import blocks, gpu
 
+types: Any = _types
 _F, _N = types.float32, types.int64
 _FLOATS, _IDS, _FLAGS = types.CPointer(_F), types.CPointer(_N), types.CPointer(types.uint8)
 

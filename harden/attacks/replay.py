@@ -47,7 +47,7 @@ class Replay:
     def _captured(self) -> torch.cuda.CUDAGraph:
         """The graph, whose result lies in `out`. Its steps are one launch each where the CUDA engine can be had."""
         wanted = kernels.Wanted.cuda if "cuda" in kernels.available() else kernels.Wanted.auto
-        graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with kernels.preferring(wanted):
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
