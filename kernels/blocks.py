@@ -16,9 +16,10 @@ from harden.kernels.gpu import THREADS, cuda, device, times
 _SHORT = 1e-9  # as in `loops`, which explains them
 _CLOSE = 1e-7
 _TRIALS = 320
-_ONE_ULP = np.float32(0.75 * 2.0**-23)
+_ONE_ULP: Any = np.float32(0.75 * 2.0**-23)
 _LEAST: Any = np.float32(-np.inf)
 _TINY = np.float32(1e-12)
+_ZERO: Any = np.float32(0)
 
 _ascended = device(rules.ascended)
 _clipped = device(rules.clipped)
@@ -341,7 +342,7 @@ def onto_plane(
             j = i * pixels + cuda.threadIdx.x
             while j < (i + 1) * pixels:
                 weight = abs(normal[j])
-                room = max(_room_for(way * normal[j], point[j], low, high), np.float32(0))
+                room = max(_room_for(way * normal[j], point[j], low, high), _ZERO)
                 speed = weight if euclidean else np.float32(1)
                 size = min(np.float32(reach) * speed, room)
                 total += np.float64(weight * size)
@@ -357,7 +358,7 @@ def onto_plane(
         j = i * pixels + cuda.threadIdx.x
         while j < (i + 1) * pixels:
             weight = abs(normal[j])
-            room = max(_room_for(way * normal[j], point[j], low, high), np.float32(0))
+            room = max(_room_for(way * normal[j], point[j], low, high), _ZERO)
             size = min(np.float32(reach) * weight if euclidean else np.float32(reach), room)
             out[j] = np.float32(math.copysign(size, way * normal[j])) if weight > 0 else np.float32(0)
             j += cuda.blockDim.x
@@ -448,7 +449,7 @@ def _total(shared: Array, value: float) -> float:
             shared[t] += shared[t + half]
         cuda.syncthreads()
         half //= 2
-    total = shared[0]
+    total: float = shared[0]
     cuda.syncthreads()
     return total
 
@@ -464,7 +465,7 @@ def _largest(shared: Array, value: float) -> float:
             shared[t] = max(shared[t], shared[t + half])
         cuda.syncthreads()
         half //= 2
-    largest = shared[0]
+    largest: float = shared[0]
     cuda.syncthreads()
     return largest
 
@@ -486,8 +487,8 @@ def _into_l2(
     while j < base + pixels:
         if norm > eps:
             change = point[j] - x[j]
-            room = max(_room_for(change, x[j], low, high), np.float32(0))
-            kept = np.float32(math.copysign(min(abs(change) * share, room), change))
+            room = max(_room_for(change, x[j], low, high), _ZERO)
+            kept: Any = np.float32(math.copysign(min(abs(change) * share, room), change))
             out[j] = _clipped(_added_inwards(x[j], kept, _ONE_ULP), low, high)
         else:
             out[j] = _clipped(point[j], low, high)
@@ -503,7 +504,7 @@ def _stretch(
         cut, rest, j = 0.0, 0.0, base + cuda.threadIdx.x
         while j < base + pixels:
             change = point[j] - x[j]
-            length, room = abs(change), max(_room_for(change, x[j], low, high), np.float32(0))
+            length, room = abs(change), max(_room_for(change, x[j], low, high), _ZERO)
             if length * np.float32(share) < room:
                 rest += np.float64(length) * np.float64(length)
             else:
@@ -530,7 +531,7 @@ def _into_l1(
         if lam > 0:
             change = point[j] - x[j]
             room = _room_for(change, x[j], low, high)
-            kept = np.float32(math.copysign(np.float32(_shrunk(np.float64(abs(change)), lam, room)), change))
+            kept: Any = np.float32(math.copysign(np.float32(_shrunk(np.float64(abs(change)), lam, room)), change))
             out[j] = _clipped(_added_inwards(x[j], kept, _ONE_ULP), low, high)
         else:
             out[j] = _clipped(point[j], low, high)

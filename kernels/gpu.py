@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 cuda: Any = _target
 
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SIMULATED = bool(cast(Any, config).ENABLE_CUDASIM)
 
 THREADS = 4 if SIMULATED else 256
 """Threads of a block, a power of two: blocks are summed by halving."""
@@ -28,7 +28,7 @@ def device(function: Function) -> Function:
 
 if SIMULATED:
 
-    def times(a: float, b: float) -> float:
+    def times(a: Any, b: Any) -> Any:
         """a * b, rounded before anything is added to it."""
         return a * b
 
@@ -36,9 +36,9 @@ else:
     from numba.cuda import libdevice
 
     @device
-    def times(a: float, b: float) -> float:
+    def times(a: Any, b: Any) -> Any:
         """a * b, rounded before anything is added to it: left alone, the compiler fuses product and sum."""
-        return libdevice.fmul_rn(a, b)  # type: ignore[no-any-return, no-untyped-call]
+        return libdevice.fmul_rn(a, b)  # type: ignore[no-untyped-call]
 
 
 __all__ = ["SIMULATED", "THREADS", "cuda", "device", "times"]

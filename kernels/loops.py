@@ -23,7 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SHORT = 1e-9  # how much of eps may be left unused: Newton's method aims below eps, or rounding would exceed it
 # Of a number, 0.75 to 1.5 of its last place: rounds to one. nextafter, never vectorised, takes 10 ns a pixel.
-_ONE_ULP = np.float32(0.75 * 2.0**-23)
+_ONE_ULP: Any = np.float32(0.75 * 2.0**-23)
 _CLOSE = 1e-7  # which share of the way to a plane may be missing: float32's own rounding
 _TRIALS = 320  # four to seven are usual; 320 leave 40 halvings, a float32's worth, should Newton never help
 

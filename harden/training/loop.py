@@ -81,7 +81,7 @@ class Training:
         check_size(self.batches.size, team)
         self.learner = Learner(self._placed(fresh_model(recipe, data)), recipe.optim, recipe.schedule)
         if compiled:
-            self.learner.model.compile()  # type: ignore[no-untyped-call]
+            self.learner.model.compile()
         self.state = State(attack=recipe.attack)
         self.tally = Tally(self.device)
         self.good = self.learner.capture()

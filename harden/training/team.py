@@ -47,7 +47,7 @@ class Team:
         flat = torch.cat([one.reshape(-1) for one in tensors])
         distributed.all_reduce(flat)
         flat /= self.size
-        for one, mean in zip(tensors, flat.split([one.numel() for one in tensors]), strict=True):
+        for one, mean in zip(tensors, torch.split(flat, [one.numel() for one in tensors]), strict=True):
             one.copy_(mean.view_as(one))
 
     def total(self, numbers: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ def together(device: torch.device) -> Iterator[Team]:
 
 def own_device(device: torch.device, team: Team) -> torch.device:
     """The GPU that belongs to this process of its machine, where GPUs were not named by number."""
-    if team.size == 1 or device.type != "cuda" or device.index is not None:
+    if team.size == 1 or str(device) != "cuda":
         return device
     index, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if index >= there:
