@@ -84,7 +84,7 @@ SLIPS: dict[str, tuple[str, str]] = {
     # keys
     "data.shfit=1": ("there is no key data.shfit; data has: flip, shift", "did you mean data.shift?"),
     "compute.precison=fp32": (
-        "there is no key compute.precison; compute has: device, precision, threads",
+        "there is no key compute.precison; compute has: compile, device, graph, precision, threads",
         "did you mean compute.precision?",
     ),
     "schedule.epoch=3": (
