@@ -19,6 +19,7 @@ from harden.recording import Recorder
 from harden.spelling import spell
 from harden.training import Job, TrainRequest, results
 from harden.training import folder as place
+from harden.training.team import ALONE, Team
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +27,16 @@ logger = logging.getLogger(__name__)
 class Session:
     """A request whose data, device, network and initial weights have been found to fit each other."""
 
-    def __init__(self, request: TrainRequest) -> None:
+    def __init__(self, request: TrainRequest, team: Team = ALONE) -> None:
+        self.team = team
         if not request.objective.hardens:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
+        if not team.leads:
+            team.wait()  # the first process downloads, the others find it done
         with downloads() as progress:
             self.data = load(request.data, progress=progress)
+        if team.leads:
+            team.wait()
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
@@ -41,6 +47,7 @@ class Session:
             compute=request.compute,
             baseline=request.baseline,
             every=request.checkpoint_seconds,
+            team=team,
         )
         if self.job.from_sealed:
             logger.info("init is sealed: no checkpoints, which would hold its weights in the clear; so no resume")
@@ -68,6 +75,12 @@ class Session:
                 raise
             ledger.close()
         return summary, ledger
+
+    def follow(self, folder: Path, stop: Callable[[], bool]) -> None:
+        """Runs the job beside the first process, which owns `folder`, the record and all that is printed."""
+        self.job.stop = stop
+        for _ in self.job.run(folder / place.CHECKPOINTS):
+            pass
 
     def _opened(self, folder: Path) -> Ledger:
         """The ledger; where it cannot be opened, a folder that was made for this run goes again."""

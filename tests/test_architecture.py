@@ -89,6 +89,7 @@ FOREIGN: dict[str, set[str]] = {
     "pkcs11": {"sealing"},
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
+    "cuda": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
     | {"evaluation/unseen/corruptions"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}

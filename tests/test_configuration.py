@@ -80,7 +80,9 @@ def test_a_group_has_a_file_for_every_option_and_no_other(group: str) -> None:
 
 
 def test_there_is_no_folder_without_a_group() -> None:
-    assert {path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "__pycache__"} == GROUPS.keys()
+    others = {"__pycache__", "hydra"}  # the latter: examples of launchers, a group of Hydra's own
+    assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} - others == GROUPS.keys()
+    assert {path.name for path in (CONFIGS / "hydra").iterdir()} == {"launcher"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
