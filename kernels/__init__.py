@@ -12,6 +12,9 @@ L-inf and uniform give the same bits in float32 on every engine (inputs without 
 agree to 1e-6. Bad arguments raise ValueError.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -29,10 +32,19 @@ from harden.kernels.arguments import (
     word,
 )
 from harden.kernels.dispatch import available, engine_for, using
+from harden.kernels.layers import Kind, Layer, Pair, Size
+
+if TYPE_CHECKING:
+    from harden.kernels.chain import Chain
 
 __all__ = [
+    "Kind",
+    "Layer",
+    "Pair",
+    "Size",
     "available",
     "engine_for",
+    "follower",
     "onto_plane",
     "paste",
     "project_l1",
@@ -217,3 +229,10 @@ def uniform(key: int, rows: Tensor, *, low: float, high: float, draw: int = 0, o
     key, draw = word("key", key, bits=64), word("draw", draw, bits=32)
     engine = dispatch.engine(rows, out)
     return engine.uniform(key, rows, low=low, span=span, draw=draw, out=out)
+
+
+def follower(layers: Sequence[Layer], count: int) -> "Chain":
+    """What follows changes of few pixels through `layers`, for so many samples; by the numba engine alone."""
+    from harden.kernels.chain import Chain
+
+    return Chain(layers, count)
