@@ -54,9 +54,11 @@ class Examination:
         )
         self.threat: ThreatModel = request.threat or threat_of(self.subject.card)
         suite, sources = chosen_suite(request, self.threat), {}
+        others = named_models(request.transfer, self._another, taken=[short(self.subject.path)])
+        if request.against:
+            self._another(request.against)  # told before anything is attacked
         if suite.name == "extended":
-            sources = named_models(request.transfer, self._another, taken=[short(self.subject.path)])
-            suite = suite.borrowing(list(sources))
+            sources, suite = others, suite.borrowing(list(others))
         self.suite, self.sources = suite.averaged(request.eot), sources
         n = len(self.subject.data.test)
         self.index = torch.arange(min(request.images or n, n), device=self.subject.device)

@@ -1,6 +1,6 @@
 """The evidence of an evaluation against the weights and the data of today."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from harden.attacks import Adaptive, Borrowed
 from harden.errors import ConfigError, DataError, Untrusted, WeightsError
 from harden.evaluation import evidence, figures
 from harden.evaluation.campaign import Findings
-from harden.evaluation.inference import at_batch, judged
+from harden.evaluation.inference import judging_logits
 from harden.evaluation.journal import Journal
 from harden.evaluation.recheck import attacked_as
 from harden.evaluation.request import Asked, Smoothing, VerifyRequest
@@ -23,7 +23,7 @@ from harden.loading import Opened, opened
 from harden.schema import GROUPS
 from harden.seeds import stream
 from harden.showcase import page_of, rechecked
-from harden.spelling import read, spell
+from harden.spelling import read
 from harden.stages import Archive, digest_of, same_images, stages
 from harden.threat import ThreatModel
 
@@ -43,6 +43,10 @@ class Reexamined:
     skipped: tuple[str, ...]
 
 
+MOST_AT_ONCE = 1 << 16
+"""A batch, a number of passes or draws that evidence may name at most: it may come from anybody."""
+
+
 def reexamined(request: VerifyRequest) -> Reexamined:
     """Every number of the evaluation computed again.
 
@@ -52,7 +56,7 @@ def reexamined(request: VerifyRequest) -> Reexamined:
     told, columns, images = evidence.read(folder)
     try:
         return _Case(request, folder, told, columns, images).closed()
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, ConfigError) as error:
         raise Untrusted(
             f"{folder / evidence.EVALUATION}: does not fit its evidence: {error!r}", "evaluate again"
         ) from error
@@ -70,7 +74,7 @@ class _Case:
         images: dict[str, torch.Tensor],
     ) -> None:
         self.request, self.folder, self.told, self.columns, self.images = request, folder, told, columns, images
-        self.size = int(told["batch_size"])
+        self.size = _counted(told, "batch_size", MOST_AT_ONCE)
         self.subject = self._opened(Path(request.weights) if request.weights else folder / told["weights"]["file"])
         for name, have, wanted in (
             ("weights", self.subject.sha256, told["weights"]["sha256"]),
@@ -82,34 +86,32 @@ class _Case:
                     f"name the right {name}: {name}=...",
                 )
         self.threat: ThreatModel = read({"is": "ThreatModel", **told["threat"]}, {"ThreatModel": ThreatModel})
+        self.suite = self._suite()
         self.asked = self._asked()
+        self._check_images()
 
     def closed(self) -> Reexamined:
         """All of it, computed again and compared."""
         told, columns = self.told, self.columns
-        logits = at_batch(judged(self.subject.model, self.asked.eot), self.size)
+        logits = judging_logits(self.subject.model, self.size, self.asked.eot)
         archived = evidence.findings_of(told, columns, self.images)
-        found = rejudged(logits, self.subject.test, archived, self.threat, batch_size=self.size)
+        found = rejudged(logits, self.subject.test, self._labelled(archived), self.threat, batch_size=self.size)
         desk = self._desk(found)
         again: dict[str, Any] = {}
-        for stage in stages(desk, known(self.subject, as_trained=self.request.data is None) if self._attacks else None):
+        facts = known(self.subject, as_trained=self.request.data is None) if self._attacks else None
+        for stage in stages(desk, facts):
             for news in stage:
                 again |= news if isinstance(news, dict) else {}
         desk.columns["attacked_as"] = attacked_as(logits, self.subject.test, found, self.size)
         again["rechecks"] = rechecked(desk)
         every = evidence.columns_of(found) | desk.columns
-        again |= figures.with_columns(found, every, {"data": told["data"]} | again)
         again |= self._named(found, desk)
+        again |= figures.with_columns(found, every, again)
         for name, key in (("against", "file"), ("transfer", "files")):  # where files lie is no result
             if name in again:
-                again[name] |= {key: told[name][key]}
-        checks = [*compared(told, again), *self._flags(found), *self._whole(again)]
-        whole = told | again
-        page = page_of(told, archived, self.images, self.subject, self.threat)
-        checks.append(Check("report", (self.folder / evidence.REPORT).read_text() == page, True))
-        if self.asked.eot > 1:
-            checks = list(at_random(checks))
-        return Reexamined(checks, whole, tuple(self.request.skip))
+                again[name] = {**again[name], key: told[name][key]}
+        checks = [*compared(told, again), *self._columns(every), *self._whole(again), self._page(archived)]
+        return Reexamined(checks, told | again, tuple(self.request.skip))
 
     @property
     def _attacks(self) -> bool:
@@ -122,9 +124,29 @@ class _Case:
     def _another(self, path: str) -> Opened:
         return same_images(self._opened(Path(path)), self.subject)
 
+    def _suite(self) -> Suite:
+        """The attacks by the knobs that they were run with; as many as there are in the table."""
+        told, names = self.told["suite"], [one["name"] for one in self.told["attacks"]]
+        attacks = read(told["knobs"], ATTACKS_BY_NAME)
+        if sorted(names) != sorted(attacks):
+            raise ValueError("the attacks in the table are not those of the suite")
+        return Suite(told["name"], {name: attacks[name] for name in names})
+
+    def _check_images(self) -> None:
+        """Raises ValueError where a tensor cannot be images of these data, or their ids."""
+        for name, one in self.images.items():
+            wanted = (torch.int64, 1) if name.endswith(".ids") else (torch.float32, 4)
+            if (one.dtype, one.dim()) != wanted or (wanted[1] == 4 and tuple(one.shape[1:]) != self.subject.data.shape):
+                raise ValueError(f"{name} is {tuple(one.shape)} of {one.dtype}")
+        ids = self.columns["ids"]
+        if ids.dim() != 1 or not 0 < len(ids) <= len(self.subject.data.test):
+            raise ValueError(f"ids is {tuple(ids.shape)}")
+
     def _asked(self) -> Asked:
         """What the evaluation says stands beside its attacks, less what is to be skipped."""
         plain = read(self.told["asked"], {"Asked": Asked, "Smoothing": Smoothing})
+        for name, most in (("eot", MOST_AT_ONCE), ("draws", MOST_AT_ONCE), ("batch_size", MOST_AT_ONCE)):
+            _counted(self.told["asked"], name, most)
         others = {"against": plain.against, "transfer": list(plain.transfer)}
         skipped: dict[str, Any] = {name: type(getattr(plain, name))() for name in self.request.skip}
         asked: Asked = replace(plain, **skipped)
@@ -153,16 +175,12 @@ class _Case:
         return path
 
     def _desk(self, found: Findings) -> Archive:
-        try:
-            suite = Suite(self.told["suite"]["name"], read(self.told["suite"]["knobs"], ATTACKS_BY_NAME))
-        except ConfigError as error:
-            raise Untrusted(f"{self.folder / evidence.EVALUATION}: {error.message}", "evaluate again") from error
         return Archive(
             self.asked,
             self.subject,
             self.threat,
             found.ids.to(self.subject.device),
-            suite,
+            self.suite,
             self._label(found),
             found,
             Journal(None, ""),
@@ -171,49 +189,70 @@ class _Case:
             archived=self.images,
         )
 
+    def _labelled(self, found: Findings) -> Findings:
+        """The findings under the labels that the attacks have, not those that they were given."""
+        tried = [replace(one, label=self.suite.attacks[one.key].label) for one in found.tried]
+        return replace(found, tried=tuple(tried))
+
     def _label(self, found: Findings) -> str:
         """What the numbers may be called: "AA" only if the attacks are those of the standard set."""
-        suite, n = self.told["suite"], len(found.ids)
-        name = suite["name"]
-        own = {key: one for key, one in suite["knobs"].items() if one["is"] != Borrowed.__name__}
-        if name in SUITES and own != spell(dict(suite_of(name, self.threat.norm).attacks)):
-            name = "+".join(one.key for one in found.tried)
-        return label_of(name, classes=len(self.told["data"]["classes"]), images=n, whole=len(self.subject.data.test))
+        name, own = self.told["suite"]["name"], self.suite.own
+        if name in SUITES and own != dict(suite_of(name, self.threat.norm).attacks):
+            name = "+".join(own)
+        data = self.subject.data
+        return label_of(name, classes=len(data.classes), images=len(found.ids), whole=len(data.test))
 
     def _named(self, found: Findings, desk: Archive) -> dict[str, Any]:
-        told, keys = self.told, [one.key for one in found.tried]
-        named: dict[str, Any] = {
-            "suite": told["suite"] | {"label": desk.label, "attacks": keys},
+        """What the evaluation calls things, as they are."""
+        told, data, test = self.told, self.subject.data, len(self.subject.data.test)
+        keys = list(self.suite.attacks)
+        return {
+            "suite": told["suite"] | {"label": desk.label, "attacks": keys, "cascade": self._cascade(found)},
             "reliable": is_reliable(told["sanity"] if self.asked.sanity else ()),
-            "data": told["data"] | {"n": len(found.ids), "of": len(self.subject.data.test)},
+            "data": {"name": data.name, "part": "test", "n": len(found.ids), "of": test, "classes": list(data.classes)},
+            "weights": {"model": self.subject.card.model},
         }
-        return named
 
-    def _flags(self, found: Findings) -> Iterator[Check]:
-        for name in ("clean", "robust", "y", "predicted"):
-            yield Check(f"per_sample.{name}", self.columns[name].tolist(), getattr(found, name).tolist())
+    def _cascade(self, found: Findings) -> bool:
+        """What is said of it, unless the samples that each attack was let loose on say otherwise."""
+        said, left = bool(self.told["suite"]["cascade"]), found.clean.clone()
+        for one in found.tried:
+            if not torch.equal(one.part.ids, found.ids[left]):
+                return not said
+            if said:
+                left[torch.isin(found.ids, one.part.ids[one.part.broken])] = False
+        return said
+
+    def _columns(self, found: Mapping[str, torch.Tensor]) -> Iterator[Check]:
+        """Every column, and that there are no others; the samples are the first ones."""
+        skipped = [name for name in self.columns if name.split(".")[0] in self.request.skip]
+        yield Check("per_sample", sorted(self.columns.keys() - skipped), sorted(found.keys() - skipped))
+        yield Check("per_sample.ids", self.columns["ids"].tolist(), list(range(len(found["ids"]))))
+        for name in sorted(self.columns.keys() & found.keys()):
+            same = torch.allclose(self.columns[name].double(), found[name].double(), rtol=1e-6, equal_nan=True)
+            yield Check(f"per_sample.{name}", same, True)
+
+    def _page(self, archived: Findings) -> Check:
+        """Whether the report is the page that the evaluation makes."""
+        path = self.folder / evidence.REPORT
+        try:
+            page = page_of(self.told, archived, self.images, self.subject, self.threat)
+            return Check("report", path.is_file() and path.read_bytes() == page.encode(), True)
+        except (LookupError, TypeError, AttributeError, ValueError):
+            return Check("report", "something that no page can be made of", True)
 
     def _whole(self, again: dict[str, Any]) -> Iterator[Check]:
         """Whether anything was left out or added, and whether the images are evidence of this."""
         sections = {*again, *(self.told.keys() & self.request.skip), *(["sanity"] if self.asked.sanity else [])}
-        yield Check("sections", sorted(self.told.keys() - OF_THE_RUN), sorted(sections))
+        yield Check("sections", sorted(self.told.keys() - OF_THE_RUN), sorted(sections - OF_THE_RUN))
         if self.asked.sanity:
-            numbers = [row["number"] for row in self.told["sanity"]]
-            yield Check("sanity.rows", numbers, list(range(1, len(CHECKS) + 1)))
+            rows = [(row["number"], row["name"]) for row in self.told["sanity"]]
+            yield Check("sanity.rows", rows, [(number, name) for number, (name, _) in enumerate(CHECKS, start=1)])
         yield Check("x_adv.bound", evidence.bound(self.told), evidence.bound_in(self.folder))
 
 
-AT_RANDOM = 0.01
-"""How far an accuracy of a model that answers at random may move from judge to judge."""
-
-
-def at_random(checks: Iterable[Check]) -> Iterator[Check]:
-    """Those checks that can hold for a model that answers at random: accuracies, to a point, and what is no number.
-
-    Its draws depend on a sample's place in the batch, and broken samples alone are judged again.
-    """
-    for one in checks:
-        if one.name.endswith(".value") and isinstance(one.found, float) and isinstance(one.said, float):
-            yield Check(one.name, one.said, one.said if abs(one.said - one.found) <= AT_RANDOM else one.found)
-        elif one.name.startswith(("suite", "sections", "x_adv", "sanity", "data")):
-            yield one
+def _counted(told: Mapping[str, Any], name: str, most: int) -> int:
+    """A count from 1. Raises ValueError for anything else."""
+    if type(told[name]) is not int or not 1 <= told[name] <= most:  # True is an int and no count
+        raise ValueError(f"{name} is {told[name]!r}")
+    return int(told[name])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harden.evaluation.campaign import Findings
-from harden.evaluation.inference import at_batch, judged
+from harden.evaluation.inference import judging_logits
 from harden.evaluation.nearest import KEY
 from harden.evaluation.recheck import rechecks
 from harden.loading import Opened
@@ -32,7 +32,7 @@ def page_of(
 
 def rechecked(desk: Desk) -> list[dict[str, Any]]:
     """The rechecks as `evaluation.json` has them."""
-    found = rechecks(desk.model, desk.split, desk.findings, batch_size=desk.size)
+    found = rechecks(desk.subject.model, desk.split, desk.findings, batch_size=desk.size, eot=desk.asked.eot)
     return [{"name": one.name, "accuracy": vars(one.accuracy), "flips": one.flips} for one in found]
 
 
@@ -48,7 +48,7 @@ def easiest(
     chosen = sorted(best, key=lambda sample: (best[sample][0], sample))[:SHOWN]
     if not chosen:
         return []
-    logits = at_batch(judged(subject.model, eot), SHOWN)
+    logits = judging_logits(subject.model, SHOWN, eot)
     said = logits(torch.stack([best[sample][1] for sample in chosen]).to(subject.device)).argmax(dim=1).tolist()
     return [_example(sample, *best[sample], answer, subject) for sample, answer in zip(chosen, said, strict=True)]
 

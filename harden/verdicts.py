@@ -61,7 +61,7 @@ def verification_table(
     out.print(f"{len(checks) - len(wrong)} of {len(checks)} numbers hold; {_worst(told)}")
     left_out = ["times and passes", *skipped]
     if told.get("sanity") and not again:
-        left_out.append("the figures of the sanity rows (sanity=true attacks once more)")
+        left_out.append("the sanity rows and whether the number is reliable (sanity=true attacks once more)")
     out.print(f"not computed again: {', '.join(left_out)}")
 
 

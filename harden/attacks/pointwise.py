@@ -62,19 +62,20 @@ class Pointwise(MinimumNorm):
         if not len(x):
             return x
         point, met = _noisy(model, x, y, threat, rng.child("noise"))
-        rows = met.nonzero().squeeze(1)
-        found, clean = point[rows].flatten(1), x[rows].flatten(1)
-        order = rng.child("order").uniform(x)[rows].flatten(1).argsort(dim=1)
-
-        def wrong(candidates: Tensor, some: Tensor) -> Tensor:
-            with torch.no_grad():
-                return fooled(model(candidates.view(-1, *x.shape[1:])), y[rows[some]])
-
+        order, rows = rng.child("order").uniform(x).flatten(1).argsort(dim=1), met.nonzero().squeeze(1)
         for size, share in self._passes(order.shape[1]):
-            _pass(found, clean, order, size, share, wrong)
-        return torch.where(
-            met.view(-1, *[1] * (x.dim() - 1)), point.index_copy(0, rows, found.view(-1, *x.shape[1:])), x
-        )
+            if not len(rows):
+                break
+            found, clean, labels = point[rows].flatten(1), x[rows].flatten(1), y[rows]
+
+            def wrong(candidates: Tensor, some: Tensor, labels: Tensor = labels) -> Tensor:
+                with torch.no_grad():
+                    return fooled(model(candidates.view(-1, *x.shape[1:])), labels[some])
+
+            _pass(found, clean, order[rows], size, share, wrong)
+            point[rows] = found.view(-1, *x.shape[1:])
+            rows = rows[(found - clean).abs().sum(dim=1) > enough]  # one look a pass at who may leave
+        return point
 
     def _passes(self, pixels: int) -> Iterator[tuple[int, float]]:
         """The size of groups, and what is left of a pixel's change, of each pass."""
@@ -113,9 +114,16 @@ def _pass(
     for first in range(0, order.shape[1], size):
         group = order[:, first : first + size]
         before, goal = found.gather(1, group), clean.gather(1, group)
-        some = (before != goal).any(dim=1).nonzero().squeeze(1)
+        some = _changed(before, goal)
         if len(some):
             after = goal + share * (before - goal)
             candidates = found[some].scatter(1, group[some], after[some])
             better = wrong(candidates, some)
             found[some] = torch.where(better[:, None], candidates, found[some])
+
+
+def _changed(before: Tensor, goal: Tensor) -> Tensor:
+    """The samples that have something to give back; on a GPU all, for to know it the host would have to wait."""
+    if before.device.type != "cpu":
+        return torch.arange(len(before), device=before.device)
+    return (before != goal).any(dim=1).nonzero().squeeze(1)

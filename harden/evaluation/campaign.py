@@ -14,7 +14,7 @@ from torch import Tensor
 from harden.attacks import Attack, Model, shared, shares_for
 from harden.data import Split
 from harden.errors import ConfigError, DataError, Interrupted
-from harden.evaluation.inference import at_batch, judged, refuse_probabilities
+from harden.evaluation.inference import judging_logits, refuse_probabilities
 from harden.evaluation.intervals import Accuracy, wilson
 from harden.evaluation.journal import Journal, Part, joined
 from harden.evaluation.judge import exact
@@ -103,7 +103,7 @@ class Campaign:
         self.rng, self.batch_size, self.cascade, self.stop = rng, batch_size, cascade, stop
         self.sources = sources or {}
         self.journal = journal or Journal(None, "")
-        self.logits = at_batch(judged(model, eot), batch_size)
+        self.logits = judging_logits(model, batch_size, eot)
         self.findings: Findings | None = None
 
     def __iter__(self) -> Iterator[Begin | Judged]:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def with_columns(findings: Findings, columns: Mapping[str, Tensor], told: Mappin
     if "draws" in told:
         more["draws"] = told["draws"] | _draws([columns[name] for name in told["draws"]["columns"]])
     if "against" in told:
-        more["against"] = told["against"] | _against(findings, columns)
+        more["against"] = told["against"] | _against(findings, columns, told["against"]["attacks"])
     return core(findings) | more
 
 
@@ -109,9 +109,10 @@ def _draws(robust: Sequence[Tensor]) -> dict[str, Any]:
     }
 
 
-def _against(findings: Findings, columns: Mapping[str, Tensor]) -> dict[str, Any]:
+def _against(findings: Findings, columns: Mapping[str, Tensor], attacks: Sequence[str]) -> dict[str, Any]:
+    """This model beside the other one, both under `attacks`."""
     other = columns["against.robust"]
-    found = paired(findings.robust, other)
+    found = paired(replace(findings, tried=tuple(one for one in findings.tried if one.key in attacks)).robust, other)
     return {
         "worst_case": share(other),
         "only_this": found.only_first,
@@ -139,6 +140,7 @@ def _attack(one: Tried) -> dict[str, Any]:
         "forward": one.part.forward,
         "backward": one.part.backward,
         "seconds": round(one.part.seconds, 3),
+        "excess": one.part.excess,
         "median_distance": _median(one.part.distance),
     }
 

@@ -68,6 +68,11 @@ class Suite:
         return Suite(self.name, {**self.attacks, **more})
 
     @property
+    def own(self) -> dict[str, Attack]:
+        """As `plain`, those that are made on the model itself."""
+        return {key: one for key, one in self.plain.items() if not one.made_on}
+
+    @property
     def plain(self) -> dict[str, Attack]:
         """The attacks as they are before any averaging."""
         return {key: one.base if isinstance(one, Adaptive) else one for key, one in self.attacks.items()}
@@ -100,7 +105,7 @@ def _standard(norm: Norm) -> dict[str, Attack]:
     return {
         "apgd_ce": ApgdCe(restarts=5 if many else 1),
         "apgd_t": ApgdT(targets=5 if many else 9),
-        "fab_t": FabT(targets=5 if many else 9),
+        "fab_t": FabT(),
         "square": Square(whole=False),
     }
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harden.attacks import Adaptive, Attack, Model
 from harden.data import Batch, Split
-from harden.evaluation.inference import at_batch, judged
+from harden.evaluation.inference import judging_logits
 from harden.evaluation.intervals import Accuracy, wilson
 from harden.evaluation.judge import exact
 from harden.evaluation.news import Judged
@@ -68,7 +68,7 @@ class Matrix:
 
     def __iter__(self) -> Iterator[Judged]:
         right = torch.zeros(len(self.models), len(self.models), dtype=torch.int64)
-        logits = [at_batch(judged(model, self.eot), self.batch_size) for model in self.models.values()]
+        logits = [judging_logits(model, self.batch_size, self.eot) for model in self.models.values()]
         for i, model in enumerate(self.models.values()):
             for number, few in enumerate(torch.split(self.index, self.batch_size)):
                 batch = self.split.batch(few)

@@ -12,7 +12,7 @@ from harden.evaluation.campaign import Findings, Tried
 from harden.evaluation.intervals import wilson
 from harden.threat import ThreatModel
 
-TIMED = frozenset({"seconds", "forward", "backward"})
+TIMED = frozenset({"seconds", "forward", "backward", "excess"})
 """What was counted while the attacks ran and cannot be counted again."""
 
 SLACK = 1e-6

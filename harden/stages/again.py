@@ -9,7 +9,7 @@ from torch import Tensor
 from harden.attacks import Attack, MinimumNorm, Model
 from harden.errors import Untrusted
 from harden.evaluation import Begin, Judged
-from harden.evaluation.inference import at_batch, judged
+from harden.evaluation.inference import judging_logits
 from harden.evaluation.nearest import KEY
 from harden.evaluation.verify import inside, nearest_again
 from harden.stages.desk import Desk
@@ -26,7 +26,7 @@ class Archive(Desk):
         self, name: str, attacks: Mapping[str, Attack], threat: ThreatModel, ids: Tensor, model: Model | None = None
     ) -> Iterator[Begin | Judged]:
         """As the desk's, from the archived images: broken is what lies in ball and box and is misclassified now."""
-        logits = at_batch(judged(model or self.subject.model, self.asked.eot), self.size)
+        logits = judging_logits(model or self.subject.model, self.size, self.asked.eot)
         robust = torch.cat([(logits(x).argmax(1) == y).cpu() for _, _, x, y in self.batches(ids)])
         told, x_adv = self.archived[f"{name}.ids"], self.archived[f"{name}.x_adv"]
         for few, some in zip(torch.split(told, self.size), torch.split(x_adv, self.size), strict=True):

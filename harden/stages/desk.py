@@ -12,7 +12,7 @@ from harden.attacks import Attack, MinimumNorm, Model
 from harden.data import Split
 from harden.evaluation import Begin, Judged
 from harden.evaluation.campaign import Campaign, Findings
-from harden.evaluation.inference import at_batch, judged
+from harden.evaluation.inference import judging_logits
 from harden.evaluation.journal import Journal, joined
 from harden.evaluation.nearest import KEY, nearest
 from harden.evaluation.request import Asked
@@ -49,6 +49,7 @@ class Desk:
     columns: dict[str, Tensor] = field(default_factory=dict)
     images: dict[str, Tensor] = field(default_factory=dict)
     transfer: tuple[str, float] | None = None
+    made: dict[str, list[Tensor]] = field(default_factory=dict)
 
     @property
     def split(self) -> Split:
@@ -61,14 +62,9 @@ class Desk:
         return self.asked.batch_size
 
     @cached_property
-    def model(self) -> Model:
-        """The model as it is judged."""
-        return judged(self.subject.model, self.asked.eot)
-
-    @cached_property
     def logits(self) -> Callable[[Tensor], Tensor]:
-        """Its answers, at the recorded batch size."""
-        return at_batch(self.model, self.size)
+        """The model's answers, as a judge asks for them."""
+        return judging_logits(self.subject.model, self.size, self.asked.eot)
 
     def spread(self, ids: Tensor, values: Tensor, empty: Any) -> Tensor:
         """`values` of the samples `ids` as a column, `empty` for the others."""
@@ -114,11 +110,12 @@ class Desk:
         """One minimum-norm run; the distances become the column `curve.distance`, the images go into the evidence."""
         parts = []
         for part in nearest(
-            self.model,
+            self.subject.model,
             self.split,
             ids.to(self.index.device),
             attack,
             self.threat,
+            eot=self.asked.eot,
             rng=self.rng,
             batch_size=self.size,
             journal=self.journal,
@@ -131,8 +128,11 @@ class Desk:
         self.images |= {f"{KEY}.ids": found.ids[found.broken], f"{KEY}.x_adv": found.x_adv}
 
     def crafted(self, name: str, number: int, make: Callable[[], Tensor]) -> Tensor:
-        """The images of a batch made by `make`, once; they go into the evidence as `<name>.x_adv`, batch by batch."""
+        """The images of a batch made by `make`, once; `archive` puts them into the evidence."""
         x_adv = self.journal.kept(name, number, lambda: {"x_adv": make().cpu()})["x_adv"]
-        before = self.images.get(f"{name}.x_adv")
-        self.images[f"{name}.x_adv"] = x_adv if before is None else torch.cat([before, x_adv])
+        self.made.setdefault(name, []).append(x_adv)
         return x_adv.to(self.index.device)
+
+    def archive(self) -> None:
+        """Puts what was crafted into the evidence, as `<name>.x_adv`, one image a sample."""
+        self.images |= {f"{name}.x_adv": torch.cat(parts) for name, parts in self.made.items()}

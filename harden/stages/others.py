@@ -19,9 +19,10 @@ def compared(desk: Desk) -> News:
     """The other weights under the same suite, on the same images."""
     path = str(desk.asked.against)
     other = desk.another(path)
-    yield from desk.standing("against", desk.suite.plain, desk.threat, desk.findings.ids, other.model)
+    attacks = desk.suite.own  # images made on one of the two would not be fair to the other
+    yield from desk.standing("against", attacks, desk.threat, desk.findings.ids, other.model)
     desk.columns["against.robust"] = desk.columns.pop("against") == 1
-    yield {"against": {"file": Path(path).name, "sha256": other.sha256}}
+    yield {"against": {"file": Path(path).name, "sha256": other.sha256, "attacks": list(attacks)}}
 
 
 def transferred(desk: Desk) -> News:
@@ -43,6 +44,7 @@ def transferred(desk: Desk) -> News:
     )
     yield Begin("transfer", "transfer matrix", len(desk.index) * len(models))
     yield from matrix
+    desk.archive()
     if matrix.result is not None:
         desk.transfer = matrix.result.ahead(0)
         rows = [[vars(one) for one in row] for row in matrix.result.accuracy]

@@ -75,6 +75,112 @@ def test_images_that_break_nothing_do_not_hold_even_with_digests_to_match(ask: A
     assert "worst_case.accuracy.value" in out
 
 
+def _read(path: Path) -> dict[str, Any]:
+    return dict(np.load(path / "per_sample.npz"))
+
+
+def _write(path: Path, columns: dict[str, Any]) -> None:
+    np.savez_compressed(path / "per_sample.npz", **columns)
+    edit(path, dict, seal=True)
+
+
+def test_the_samples_are_the_first_ones_each_once(ask: Ask, evidence: Path) -> None:
+    columns = _read(evidence)
+    columns["ids"] = np.where(columns["ids"] == 5, 4, columns["ids"])
+    _write(evidence, columns)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert (code, "does not hold: per_sample.ids" in out) == (4, True)
+
+
+@pytest.mark.parametrize("name", ["certified", "unseen.fog", "against.robust", "draw.2", "attacked_as", "pgd.distance"])
+def test_a_column_that_somebody_changed_does_not_hold(name: str, ask: Ask, evidence: Path) -> None:
+    columns = _read(evidence)
+    columns[name] = np.logical_not(columns[name]) if columns[name].dtype == bool else columns[name] + 1
+    _write(evidence, columns)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert (code, f"does not hold: per_sample.{name}" in out or "more" in out) == (4, True)
+
+
+def _rename(told: dict[str, Any]) -> None:
+    told["attacks"][0]["label"] = "APGD-T-1000 (9 targets)"
+
+
+def _another_name(told: dict[str, Any]) -> None:
+    told["data"]["name"] = "imagenet"
+
+
+def _another_network(told: dict[str, Any]) -> None:
+    told["weights"]["model"] = "resnet152"
+
+
+def _no_cascade(told: dict[str, Any]) -> None:
+    told["suite"]["cascade"] = False
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (_rename, "attacks.pgd.label"),
+        (_another_name, "data.name"),
+        (_another_network, "weights.model"),
+        (_no_cascade, "suite.cascade"),
+    ],
+)
+def test_a_word_that_somebody_changed_does_not_hold(
+    change: Callable[[dict[str, Any]], None], wrong: str, ask: Ask, evidence: Path
+) -> None:
+    edit(evidence, change)
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert (code, f"does not hold: {wrong}" in out) == (4, True)
+
+
+def test_a_suite_whose_attacks_were_cut_is_not_trusted(ask: Ask, evidence: Path) -> None:
+    edit(evidence, lambda told: told["attacks"].pop())
+    code, _, err = ask("action=verify", f"evidence={evidence}")
+    assert (code, "are not those of the suite" in err) == (4, True)
+
+
+NONSENSE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a batch of none": lambda told: told.update(batch_size=0),
+    "a batch beyond measure": lambda told: told.update(batch_size=10**12),
+    "a batch of words": lambda told: told.update(batch_size="abc"),
+    "no passes": lambda told: told["asked"].update(eot=0),
+    "a seed of words": lambda told: told.update(seed="x"),
+    "an accuracy of words": lambda told: told["attacks"][0]["accuracy"].update(value="x"),
+    "no clean accuracy": lambda told: told.update(clean=None),
+    "rows that are numbers": lambda told: told.update(sanity=[1, 2]),
+    "no versions": lambda told: told.pop("versions"),
+    "no device": lambda told: told.pop("device"),
+    "an eps of words": lambda told: told["threat"].update(eps="much"),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_nonsense_in_the_evidence_is_not_trusted_and_no_traceback(what: str, ask: Ask, evidence: Path) -> None:
+    edit(evidence, NONSENSE[what])
+    code, out, err = ask("action=verify", f"evidence={evidence}")
+    assert code == 4
+    assert ("Traceback" in err, "does not hold" in out or "does not fit its evidence" in err) == (False, True)
+
+
+@pytest.mark.parametrize("change", [lambda x: x[:, :, :4], lambda x: x.double(), lambda x: x[0]])
+def test_images_of_another_form_are_not_trusted(
+    change: Callable[[torch.Tensor], torch.Tensor], ask: Ask, evidence: Path
+) -> None:
+    images, metadata = _images_of(evidence)
+    images[_most(images)] = change(images[_most(images)]).contiguous()
+    save_file(images, evidence / "x_adv.safetensors", metadata=metadata)
+    edit(evidence, dict, seal=True)
+    code, _, err = ask("action=verify", f"evidence={evidence}")
+    assert (code, "does not fit its evidence" in err) == (4, True)
+
+
+def test_a_report_that_is_gone_does_not_hold(ask: Ask, evidence: Path) -> None:
+    (evidence / "report.html").unlink()
+    code, out, _ = ask("action=verify", f"evidence={evidence}")
+    assert (code, "does not hold: report" in out) == (4, True)
+
+
 DAMAGE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "grey": lambda x_adv: torch.full_like(x_adv, 0.5),
     "not a number": lambda x_adv: torch.full_like(x_adv, torch.nan),

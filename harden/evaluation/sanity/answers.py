@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harden.attacks import frozen
-from harden.evaluation.inference import Steady, at_batch
+from harden.evaluation.inference import at_batch, judging_logits
 from harden.evaluation.judge import exact
 from harden.evaluation.sanity.rows import Row, Subject, Verdict, counted, row
 
@@ -35,8 +35,8 @@ def same_answer(subject: Subject) -> Row:
 
 def _same_average(subject: Subject) -> Row:
     first = subject.logits(subject.x).argmax(dim=1)
-    averages = (Steady(subject.model, subject.eot, draws) for draws in range(1, 5))
-    moved = torch.cat([at_batch(one, subject.batch_size)(subject.x).argmax(dim=1) != first for one in averages])
+    others = (judging_logits(subject.model, 1, subject.eot, draws) for draws in range(1, 5))
+    moved = torch.cat([logits(subject.x).argmax(dim=1) != first for logits in others])
     figure = f"{counted(moved)} predictions move with the draws, each the mean of {subject.eot} passes"
     good = int(moved.sum()) <= max(int(0.01 * len(moved)), 1)
     return row(9, "same answer", good, figure, "with so few passes the average is still at random: raise eot")

@@ -7,12 +7,13 @@ passes through the model show of the samples that withstand it.
 import torch
 from torch import Tensor, nn
 
-from harden.attacks import Attack, Model
+from harden.attacks import Attack, Model, expectation, frozen
 from harden.attacks.base import slack
 from harden.attacks.losses import margin
 from harden.evaluation.judge import exact
 from harden.evaluation.sanity.radii import whole_box
 from harden.evaluation.sanity.rows import Row, Subject, row
+from harden.seeds import Stream
 
 LATE = 0.1
 """The share of an attack's passes, its last ones, whose gain is looked at."""
@@ -36,8 +37,8 @@ def attack_converged(subject: Subject) -> Row:
         f"the last {LATE:.0%} of passes gain {gain:.1%} of the climb; {silent} silent successes; {lost} successes "
         f"that the judge does not see; {missed} failures without limit; the loss moves {rough:.1%} near images"
     )
-    allowed = 0 if subject.eot == 1 else subject.allowed(1.0)  # other draws, other breaks
-    good = gain <= 0.05 and silent <= allowed and lost <= subject.allowed(0.5) and rough <= ROUGH
+    sure, near = (0, 0.5) if subject.eot == 1 else (subject.allowed(3.0), 3.0)  # other draws, other breaks
+    good = gain <= 0.05 and silent <= sure and lost <= subject.allowed(near) and rough <= ROUGH
     good = good and missed <= max(int(0.01 * len(subject.ids)), 1)
     return row(14, "optimisation", good, figure, "an attack that was still climbing when it ended proves nothing")
 
@@ -71,11 +72,12 @@ def _watched(subject: Subject, attack: Attack, left: Tensor) -> tuple[Tensor, in
     """
     if not len(left):
         return subject.x.new_empty(0, 0), 0
-    watched = _Watched(subject.model, subject.y[left])
-    with exact():
-        subject.adaptive(attack)(
-            watched, subject.x[left], subject.y[left], subject.threat, rng=subject.rng.at(subject.ids[left])
-        )
+    rng, model = subject.rng.at(subject.ids[left]), subject.model
+    if subject.eot > 1:
+        model = expectation(model, subject.eot, rng=Stream(rng.child("watched").key))
+    watched = _Watched(model, subject.y[left])
+    with exact(), frozen(subject.model):
+        attack(watched, subject.x[left], subject.y[left], subject.threat, rng=rng)
     met = int(torch.stack(watched.surely).any(dim=0).sum()) if watched.surely else 0
     losses = torch.stack(watched.leads) if watched.leads else subject.x.new_empty(0, 0)
     return losses, max(met, watched.fewer)

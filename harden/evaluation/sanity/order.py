@@ -39,7 +39,11 @@ def stronger_attacks_break_more(subject: Subject) -> Row:
 
 
 def losses_agree(subject: Subject) -> Row:
-    """8: the model's answers are no probabilities, and PGD by cross-entropy and by margin break alike."""
+    """8: the model's answers are no probabilities; that PGD by cross-entropy breaks as much as by margin is wished.
+
+    More than three points between the two are a warning: cross-entropy saturates on honest models too, and no suite
+    goes by it alone.
+    """
     logits = subject.logits(subject.x)
     sums = logits.double().sum(dim=1)
     distribution = bool((logits >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all())
@@ -48,9 +52,10 @@ def losses_agree(subject: Subject) -> Row:
     figure = (
         f"{'probabilities' if distribution else 'logits'}; by margin {by_margin}, by cross-entropy {by_ce} withstand"
     )
-    good = not distribution and abs(by_ce - by_margin) <= subject.allowed(3.0)
     reason = "a softmax before the loss, or one that saturates, hides the gradient of cross-entropy"
-    return row(8, "logits", good, figure, reason)
+    if not distribution and abs(by_ce - by_margin) > subject.allowed(3.0):
+        return Row(8, "logits", Verdict.warned, figure, reason)
+    return row(8, "logits", not distribution, figure, reason)
 
 
 def _against_random_search(subject: Subject) -> Tensor:

@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from harden.attacks import Adaptive, ApgdCe, Attack, Loss, Model, Pgd, frozen
+from harden.attacks import Adaptive, ApgdDlr, Attack, Loss, Model, Pgd, frozen
 from harden.data import Split
-from harden.evaluation.inference import Steady, at_batch, judged
+from harden.evaluation.inference import Steady, judging_logits
 from harden.evaluation.judge import exact
 from harden.seeds import Stream
 from harden.threat import ThreatModel
@@ -103,7 +103,7 @@ class Subject:
     @cached_property
     def logits(self) -> Callable[[Tensor], Tensor]:
         """The model as the judge runs it."""
-        return at_batch(judged(self.model, self.eot), self.batch_size)
+        return judging_logits(self.model, self.batch_size, self.eot)
 
     @cached_property
     def clean(self) -> Tensor:
@@ -121,9 +121,9 @@ class Subject:
         return Pgd(steps=self.knobs.steps, loss=Loss.margin)
 
     @property
-    def strong(self) -> ApgdCe:
-        """The battery's strong attack, which chooses its steps itself."""
-        return ApgdCe(steps=self.knobs.strong_steps)
+    def strong(self) -> ApgdDlr:
+        """The battery's strong attack, which chooses its steps itself, on a loss that knows no scale."""
+        return ApgdDlr(steps=self.knobs.strong_steps)
 
     @cached_property
     def proposed(self) -> dict[tuple[Attack, ThreatModel], Tensor]:
