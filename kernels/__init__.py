@@ -15,6 +15,9 @@ What an engine allocates: numba, two rows of a sample's length for each thread i
 nothing but the (n,) answer of `paste`; torch, temporaries as its operations need them.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
@@ -34,14 +37,23 @@ from harden.kernels.arguments import (
     word,
 )
 from harden.kernels.dispatch import ENGINES, Wanted, available, engine_for, preferring, using
+from harden.kernels.layers import Kind, Layer, Pair, Size
+
+if TYPE_CHECKING:
+    from harden.kernels.chain import Chain
 
 __all__ = [
     "ENGINES",
+    "Kind",
+    "Layer",
+    "Pair",
+    "Size",
     "Wanted",
     "apgd_linf",
     "available",
     "dlr",
     "engine_for",
+    "follower",
     "keep_best",
     "margin",
     "onto_plane",
@@ -313,3 +325,10 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor, *, value: Tensor, gr
     logits_fit(logits, value, gradient, fewest=4, y=y, target=target)
     engine = dispatch.engine(logits, y, target, value, gradient)
     return engine.targeted_dlr(logits, y, target, value=value, gradient=gradient)
+
+
+def follower(layers: Sequence[Layer], count: int) -> "Chain":
+    """What follows changes of few pixels through `layers`, for so many samples; by the numba engine alone."""
+    from harden.kernels.chain import Chain
+
+    return Chain(layers, count)

@@ -111,8 +111,8 @@ def paste(
     old: Tensor,
 ) -> Tensor:
     changed = torch.empty(len(x_adv), dtype=torch.bool)
-    arrays, limits = [_numpy(one) for one in (x_adv, x, corner, leap)], [np.float32(one) for one in (eps, low, high)]
-    arguments: list[Any] = [*arrays, side, *limits, _numpy(old), _numpy(changed)]
+    arrays, limits = [numpy_of(one) for one in (x_adv, x, corner, leap)], [np.float32(one) for one in (eps, low, high)]
+    arguments: list[Any] = [*arrays, side, *limits, numpy_of(old), numpy_of(changed)]
     _share_threads(old)
     with _TURN:
         loops.paste(*arguments)
@@ -124,7 +124,7 @@ def paste(
 def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Tensor) -> Tensor:
     _share_threads(old)
     with _TURN:
-        loops.take_back(_numpy(x_adv), _numpy(corner), _numpy(kept), side, _numpy(old))
+        loops.take_back(numpy_of(x_adv), numpy_of(corner), numpy_of(kept), side, numpy_of(old))
     torch.autograd.graph.increment_version(x_adv)
     return x_adv
 
@@ -211,21 +211,32 @@ def _compute(loop: Callable[..., None], *arguments: Any, out: Tensor) -> Tensor:
     return out
 
 
-def _numpy(tensor: Tensor) -> NDArray[Any]:
+def run(loop: Callable[..., None], *arguments: Any, size: int) -> None:
+    """A loop over samples of `size` elements in all."""
+    _share(size)
+    with _TURN:
+        loop(*arguments)
+
+
+def numpy_of(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.detach().numpy()
     return array
 
 
 def _array(tensor: Tensor) -> Floats:
-    array = _numpy(tensor)
+    array = numpy_of(tensor)
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def _share_threads(out: Tensor) -> None:
+    _share(out.numel())
+
+
+def _share(elements: int) -> None:
     """One thread for each 32,768 elements, torch's own measure, and no more than torch may use.
 
     Left alone, numba takes one for each CPU the process may run on. On a busy machine a small loop
     then waits milliseconds for its second thread.
     """
-    wanted = max(1, out.numel() // 32768)
+    wanted = max(1, elements // 32768)
     numba.set_num_threads(min(wanted, torch.get_num_threads(), _LIMIT))
