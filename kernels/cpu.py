@@ -156,14 +156,14 @@ def apgd_linf(
     high: float,
     out: Tensor,
 ) -> Tensor:
-    arrays = *map(_array, (x_adv, before, gradient, x)), _numpy(size)
+    arrays = *map(_array, (x_adv, before, gradient, x)), numpy_of(size)
     return _compute(ascents.apgd_linf, *arrays, *map(np.float32, (share, rest, eps, low, high)), out=out)
 
 
 def keep_best(
     x_adv: Tensor, gradient: Tensor, loss: Tensor, *, best: Tensor, best_gradient: Tensor, best_loss: Tensor
 ) -> Tensor:
-    arrays = _array(x_adv), _array(gradient), _numpy(loss), _array(best), _array(best_gradient), _numpy(best_loss)
+    arrays = _array(x_adv), _array(gradient), numpy_of(loss), _array(best), _array(best_gradient), numpy_of(best_loss)
     _share_threads(best)
     with _TURN:
         ascents.keep_best(*arrays)
@@ -187,7 +187,7 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor, *, value: Tensor, gr
 def _loss(loop: Callable[..., None], *tensors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
     _share_threads(gradient)
     with _TURN:
-        loop(*map(_numpy, tensors), _numpy(gradient), _numpy(value))
+        loop(*map(numpy_of, tensors), numpy_of(gradient), numpy_of(value))
     torch.autograd.graph.increment_version(gradient)
     torch.autograd.graph.increment_version(value)
     return value
