@@ -218,7 +218,7 @@ def subject(options: argparse.Namespace) -> tuple[nn.Module, Tensor, Tensor, str
         CHOICES[options.network](), shape=(3, 32, 32), classes=10, mean=(0.5,) * 3, std=(0.25,) * 3, rng=stream(0)
     ).eval()
     with torch.no_grad():
-        y = torch.cat([model(few).argmax(1) for few in x.split(64)])
+        y = torch.cat([model(few).argmax(1) for few in torch.split(x, 64)])
     return model, x, y, f"{options.network} of random weights, noise of 3 x 32 x 32"
 
 

@@ -156,7 +156,7 @@ def _ours_apgd(
 
 
 def _ours_start(x: Tensor, rows: Tensor, out: Tensor, **_: Tensor) -> None:
-    kernels.start_linf(1, rows, x, eps=0.03, out=out, **LIMITS)
+    kernels.start_linf(1, rows, x, eps=0.03, low=LIMITS["low"], high=LIMITS["high"], out=out)
 
 
 CALLS: dict[str, Callable[..., None]] = {
@@ -187,7 +187,7 @@ def race(rows: dict[str, Row], *, rounds: int, device: torch.device) -> dict[str
 
 def _timed(row: Row, calls: int, device: torch.device) -> float:
     if device.type == "cuda":
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
         for _ in range(calls):
             row()
