@@ -11,6 +11,7 @@ the work and know neither configuration files nor the ledger.
     marking, owners, weighing    what watermark is asked for; owners' keys and claims; weights and their accuracy
     branding, inquiry, testimony, keeping    embed; look for marks; tell and record; marks in training
     asking, unlocking         passphrases; from what a request names to what opens a file
+    vouching, crossing        the manifest beside a sealed file; to age files and back
     threat                    norm, eps and pixel box as one value
     attacks                   ways to look for adversarial examples (they propose)
     evaluation                the judge who decides, suites, evidence, sanity checks, curves, comparisons

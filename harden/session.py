@@ -4,21 +4,25 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from harden.console import downloads, watching
-from harden.data import load
+from harden.data import DataSet, load
 from harden.drawing import draw
-from harden.errors import HardenError, Interrupted
+from harden.environment import environment
+from harden.errors import ConfigError, HardenError, Interrupted
 from harden.files import alone
-from harden.keeping import Keeper
 from harden.ledger import Ledger, open_ledger
 from harden.recording import Recorder
 from harden.spelling import spell
 from harden.training import Job, TrainRequest, results
 from harden.training import folder as place
+from harden.training.team import ALONE, Team
+
+if TYPE_CHECKING:
+    from harden.keeping import Keeper
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +30,17 @@ logger = logging.getLogger(__name__)
 class Session:
     """A request whose data, device, network and initial weights have been found to fit each other."""
 
-    def __init__(self, request: TrainRequest) -> None:
+    def __init__(self, request: TrainRequest, team: Team = ALONE) -> None:
+        self.team = team
         if not request.objective.hardens:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
+        if not team.leads:
+            team.wait()  # the first process downloads, the others find it done
         with downloads() as progress:
             self.data = load(request.data, progress=progress)
-        # before the descriptor of passphrases is forgotten
-        self.keeper = Keeper(request.mark, request, self.data) if request.mark else None
+        if team.leads:
+            team.wait()
+        self.keeper = _keeper(request, self.data, team)  # before the descriptor of passphrases is forgotten
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
@@ -44,6 +52,7 @@ class Session:
             baseline=request.baseline,
             every=request.checkpoint_seconds,
             mark=self.keeper,
+            team=team,
         )
         if self.job.from_sealed:
             logger.info("init is sealed: no checkpoints, which would hold its weights in the clear; so no resume")
@@ -74,6 +83,12 @@ class Session:
             ledger.close()
         return summary, ledger
 
+    def follow(self, folder: Path, stop: Callable[[], bool]) -> None:
+        """Runs the job beside the first process, which owns `folder`, the record and all that is printed."""
+        self.job.stop = stop
+        for _ in self.job.run(folder / place.CHECKPOINTS):
+            pass
+
     def _opened(self, folder: Path) -> Ledger:
         """The ledger; where it cannot be opened, a folder that was made for this run goes again."""
         try:
@@ -97,21 +112,35 @@ class Session:
         return ledger
 
     def _work(self, folder: Path, ledger: Ledger) -> dict[str, Any]:
-        recorder = Recorder(ledger)
-        recorder.begin(self.request, self.data)
+        recorder, where = Recorder(ledger), environment()  # now: the checkout may change while this runs
+        recorder.begin(self.request, self.data, where)
         with watching() as watch:
             for news in self.job.run(folder / place.CHECKPOINTS):
                 recorder(news)
                 watch(news)
         files = draw(self.job, folder)
         claims = self.keeper.write(folder) if self.keeper else []
-        summary = results.write(self.job, folder, run_id=ledger.run_id)
+        summary = results.write(self.job, folder, run_id=ledger.run_id, commit=where.get("commit"))
         names = (place.WEIGHTS, place.ORDINARY, place.CONFIG, place.SUMMARY)
         kept = [folder / name for name in names if (folder / name).exists()]
         recorder.end(summary, [*kept, *files])
         for path in claims:
             ledger.keep(path, str(path.parent.relative_to(folder)))
         return summary
+
+
+def _keeper(request: TrainRequest, data: DataSet, team: Team) -> "Keeper | None":
+    """What keeps the mark that the request asks for. Raises ConfigError in a team, whose processes share no key."""
+    if request.mark is None:
+        return None
+    if team.size > 1:
+        raise ConfigError(
+            f"mark=owner trains in one process, not in {team.size}",
+            "train without it, then python -m harden.watermark action=embed weights=... marks the result",
+        )
+    from harden.keeping import Keeper  # needs cryptography, few runs do
+
+    return Keeper(request.mark, request, data)
 
 
 def _stopped(folder: Path) -> Interrupted:

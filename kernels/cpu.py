@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harden.kernels import loops
+from harden.kernels import ascents, loops
 from harden.kernels.loops import Floats
 
 
@@ -111,8 +111,8 @@ def paste(
     old: Tensor,
 ) -> Tensor:
     changed = torch.empty(len(x_adv), dtype=torch.bool)
-    arrays, limits = [_numpy(one) for one in (x_adv, x, corner, leap)], [np.float32(one) for one in (eps, low, high)]
-    arguments: list[Any] = [*arrays, side, *limits, _numpy(old), _numpy(changed)]
+    arrays, limits = [numpy_of(one) for one in (x_adv, x, corner, leap)], [np.float32(one) for one in (eps, low, high)]
+    arguments: list[Any] = [*arrays, side, *limits, numpy_of(old), numpy_of(changed)]
     _share_threads(old)
     with _TURN:
         loops.paste(*arguments)
@@ -124,7 +124,7 @@ def paste(
 def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Tensor) -> Tensor:
     _share_threads(old)
     with _TURN:
-        loops.take_back(_numpy(x_adv), _numpy(corner), _numpy(kept), side, _numpy(old))
+        loops.take_back(numpy_of(x_adv), numpy_of(corner), numpy_of(kept), side, numpy_of(old))
     torch.autograd.graph.increment_version(x_adv)
     return x_adv
 
@@ -132,6 +132,65 @@ def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Te
 def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
     words = key & 0xFFFFFFFF, key >> 32
     return _compute(loops.uniform, *words, rows.numpy(), draw, np.float32(low), np.float32(span), out=out)
+
+
+def start_linf(
+    key: int, rows: Tensor, x: Tensor, *, eps: float, low: float, high: float, draw: int, out: Tensor
+) -> Tensor:
+    words = key & 0xFFFFFFFF, key >> 32
+    limits = np.float32(eps), np.float32(low), np.float32(high)
+    return _compute(ascents.start_linf, *words, rows.numpy(), draw, _array(x), *limits, out=out)
+
+
+def apgd_linf(
+    x_adv: Tensor,
+    before: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    size: Tensor,
+    share: float,
+    rest: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    arrays = *map(_array, (x_adv, before, gradient, x)), numpy_of(size)
+    return _compute(ascents.apgd_linf, *arrays, *map(np.float32, (share, rest, eps, low, high)), out=out)
+
+
+def keep_best(
+    x_adv: Tensor, gradient: Tensor, loss: Tensor, *, best: Tensor, best_gradient: Tensor, best_loss: Tensor
+) -> Tensor:
+    arrays = _array(x_adv), _array(gradient), numpy_of(loss), _array(best), _array(best_gradient), numpy_of(best_loss)
+    _share_threads(best)
+    with _TURN:
+        ascents.keep_best(*arrays)
+    for one in (best, best_gradient, best_loss):
+        torch.autograd.graph.increment_version(one)
+    return best_loss
+
+
+def margin(logits: Tensor, y: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    return _loss(ascents.margin, logits, y, value=value, gradient=gradient)
+
+
+def dlr(logits: Tensor, y: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    return _loss(ascents.dlr, logits, y, value=value, gradient=gradient)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    return _loss(ascents.targeted_dlr, logits, y, target, value=value, gradient=gradient)
+
+
+def _loss(loop: Callable[..., None], *tensors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    _share_threads(gradient)
+    with _TURN:
+        loop(*map(numpy_of, tensors), numpy_of(gradient), numpy_of(value))
+    torch.autograd.graph.increment_version(gradient)
+    torch.autograd.graph.increment_version(value)
+    return value
 
 
 def _run(
@@ -152,21 +211,32 @@ def _compute(loop: Callable[..., None], *arguments: Any, out: Tensor) -> Tensor:
     return out
 
 
-def _numpy(tensor: Tensor) -> NDArray[Any]:
+def run(loop: Callable[..., None], *arguments: Any, size: int) -> None:
+    """A loop over samples of `size` elements in all."""
+    _share(size)
+    with _TURN:
+        loop(*arguments)
+
+
+def numpy_of(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.detach().numpy()
     return array
 
 
 def _array(tensor: Tensor) -> Floats:
-    array = _numpy(tensor)
+    array = numpy_of(tensor)
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def _share_threads(out: Tensor) -> None:
+    _share(out.numel())
+
+
+def _share(elements: int) -> None:
     """One thread for each 32,768 elements, torch's own measure, and no more than torch may use.
 
     Left alone, numba takes one for each CPU the process may run on. On a busy machine a small loop
     then waits milliseconds for its second thread.
     """
-    wanted = max(1, out.numel() // 32768)
+    wanted = max(1, elements // 32768)
     numba.set_num_threads(min(wanted, torch.get_num_threads(), _LIMIT))

@@ -44,9 +44,13 @@ BATCH = 250
 
 @dataclass(frozen=True)
 class Measured:
-    """What one side needed and left: `standing` of the images, the broken ones by position."""
+    """What one side needed and left: `standing` of the images, the broken ones by position.
+
+    `cpu`: seconds of all threads, which other jobs on the machine change less than they change `seconds`.
+    """
 
     seconds: float
+    cpu: float
     standing: int
     broken: tuple[int, ...]
 
@@ -82,30 +86,39 @@ class Bench:
 
     def ours(self, suite: Suite, seed: int) -> Measured:
         """harden's campaign, judge and all."""
-        began = time.perf_counter()
+        began = _now()
         campaign = Campaign(
             self.model, self.split, self.index, suite, self.threat, rng=stream(seed, "bench"), batch_size=BATCH
         )
         for _ in campaign:
             pass
-        seconds = time.perf_counter() - began
+        spent = _since(began)
         if campaign.findings is None:
             raise HardenError("the campaign ended without findings")
-        return self._measured(seconds, campaign.findings.robust)
+        return self._measured(spent, campaign.findings.robust)
 
     def theirs(self, make: Callable[[nn.Module], Any]) -> Measured:
         """An attack of torchattacks on what is right when clean, then the same judge."""
-        began = time.perf_counter()
+        began = _now()
         x, y = self.x[self.right], self.y[self.right]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x_adv = make(self.model)(x, y).detach()
         robust = self.right.clone()
         robust[self.right] = self.logits(self.threat.project(x_adv, x)).argmax(dim=1) == y
-        return self._measured(time.perf_counter() - began, robust)
+        return self._measured(_since(began), robust)
 
-    def _measured(self, seconds: float, robust: Tensor) -> Measured:
-        return Measured(seconds, int(robust.sum()), tuple((self.right & ~robust).nonzero().squeeze(1).tolist()))
+    def _measured(self, spent: tuple[float, float], robust: Tensor) -> Measured:
+        return Measured(*spent, int(robust.sum()), tuple((self.right & ~robust).nonzero().squeeze(1).tolist()))
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(began: tuple[float, float]) -> tuple[float, float]:
+    wall, cpu = _now()
+    return wall - began[0], cpu - began[1]
 
 
 OURS, SHIPPED, SAME = "harden", "torchattacks as shipped", "torchattacks, same budget"
@@ -164,11 +177,14 @@ def report(bench: Bench, done: Sequence[dict[str, Measured]], agreed: Sequence[A
     print(f"{n} images of MNIST, linf eps {bench.threat.eps}, {torch.get_num_threads()} threads, {len(done)} rounds\n")
     told: dict[str, Any] = {"environment": environment(), "images": n, "eps": bench.threat.eps}
     if done:
-        print("| side | left standing | its time over harden's, median | min to max |\n|---|--:|--:|--:|")
+        print("| side | left standing | its time over harden's, median | min to max | CPU time, median | min to max |")
+        print("|---|--:|--:|--:|--:|--:|")
         for name in done[0]:
             ratios = [one[name].seconds / one[OURS].seconds for one in done]
             left = ", ".join(f"{count / n:.1%}" for count in sorted({one[name].standing for one in done}))
-            print(f"| {name} | {left} | {median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |")
+            cpu = [one[name].cpu / one[OURS].cpu for one in done]
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f} | {median(cpu):.2f} | {min(cpu):.2f} to {max(cpu):.2f}"
+            print(f"| {name} | {left} | {median(ratios):.2f} | {spread} |")
         print()
         told["rounds"] = [{name: asdict(one) for name, one in round_.items()} for round_ in done]
     if agreed:

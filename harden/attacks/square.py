@@ -17,6 +17,7 @@ from harden.attacks.base import Attack, Model, slack
 from harden.attacks.losses import margin
 from harden.attacks.norms import size_of, wide
 from harden.attacks.patches import corners, mosaic, pattern, window
+from harden.attacks.ripple import Ripple, ripple
 from harden.errors import ConfigError
 from harden.seeds import Stream
 from harden.threat import Norm, ThreatModel
@@ -115,11 +116,19 @@ class _Run(ABC):
 
         A sample once broken is left as it is; logits that are not finite improve nothing.
         """
-        y, best = (one if rows is None else one[rows] for one in (self.y, self.best))
         with torch.no_grad():
-            logits = self.model(point).float()
+            logits = self.model(point)
+        return self.note(self.lead(logits, rows), rows)
+
+    def lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """How far the label is ahead, (n,), of all samples or of `rows`; -inf where the sample is broken."""
+        logits, y = logits.float(), self.y if rows is None else self.y[rows]
         lead = -margin(logits, y)
-        lead.masked_fill_(lead < -slack(logits), -torch.inf)
+        return lead.masked_fill_(lead < -slack(logits), -torch.inf)
+
+    def note(self, lead: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Which samples the point of this lead improves, (n,)."""
+        best = self.best if rows is None else self.best[rows]
         better, best = lead < best, torch.fmin(best, lead)
         if rows is None:
             self.best = best
@@ -147,6 +156,11 @@ class _Linf(_Run):
     What a query changes is written into the points themselves, and taken back where it does not help.
     """
 
+    ripple: Ripple | None = None
+    """What follows patches through the layers, once they are small enough."""
+
+    can_follow = True
+
     @property
     def draws(self) -> int:
         return 2 + self.x.shape[1]
@@ -160,6 +174,7 @@ class _Linf(_Run):
         super().prepare(first)
         sides = [self.patch(number) for number in range(first, first + BLOCK)]
         self.corner = corners(self.block[:, :, :2], sides, self.x, whole=self.knobs.whole).T.contiguous()
+        self._follow_from_here(max(sides))
         signs = torch.where(self.block[:, :, 2:] < 0.5, -1.0, 1.0).transpose(0, 1).contiguous()
         self.leap = 2 * self.threat.radius * signs
 
@@ -173,7 +188,35 @@ class _Linf(_Run):
         corner, old = self.corner[at], self.x.new_empty(*self.x.shape[:2], side, side)
         limits = {"eps": threat.radius, "low": threat.low, "high": threat.high}
         changed = kernels.paste(self.point, self.x, corner, self.leap[at], side=side, old=old, **limits)
-        kernels.take_back(self.point, corner, self._judge_changed(changed), side=side, old=old)
+        if self.ripple is None:
+            better = self._judge_changed(changed)
+        else:
+            better = self._judge_followed(self.ripple.follow(self.point, old, corner, changed), changed)
+            self.ripple.settle(better)
+        kernels.take_back(self.point, corner, better, side=side, old=old)
+
+    def _follow_from_here(self, side: int) -> None:
+        """For the next BLOCK queries, follows patches of up to `side` pixels through the layers where that pays.
+
+        All layers are computed anew, lest rounding adds up. A model whose answers were not those is asked from now on.
+        """
+        if self.ripple is not None and not self.ripple.refresh(self.point):
+            self.ripple, self.can_follow = None, False
+        elif self.ripple is None and self.can_follow:
+            self.ripple = ripple(self.model, self.point, side)
+        if self.ripple is not None:
+            lead = self.lead(self.ripple.logits)
+            self.best = torch.where(self.best.isfinite() & lead.isfinite(), lead, self.best)
+
+    def _judge_followed(self, logits: Tensor, changed: Tensor) -> Tensor:
+        """`judge`, from the logits that were followed; the model itself says whether a sample is broken."""
+        lead = self.lead(logits)
+        rows = ((lead == -torch.inf) & (self.best > -torch.inf)).nonzero().squeeze(1)
+        if len(rows):
+            with torch.no_grad():
+                logits[rows] = self.model(self.point[rows]).float()
+            lead = self.lead(logits)
+        return self.note(lead) & changed
 
     def _judge_changed(self, changed: Tensor) -> Tensor:
         """`judge`, but that a patch which changes nothing, for the ball and the box leave no room, costs no query.
@@ -191,6 +234,8 @@ class _Linf(_Run):
     def keep(self, stay: Tensor) -> None:
         super().keep(stay)
         self.corner, self.leap = self.corner[:, stay], self.leap[:, stay]
+        if self.ripple is not None:
+            self.ripple.take(stay)
 
 
 class _Smooth(_Run):

@@ -1,6 +1,7 @@
 """From pixels to logits: the one shape in which every other room sees a network."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ class Classifier(nn.Module):
     `mean` and `std` are buffers of shape (c, 1, 1) and travel with the weights. Raises ValueError where
     they differ in length or a `std` is not positive.
     """
+
+    only_normalises: ClassVar[bool] = True
+    """Whether `forward` is `net(normalised(x))` and nothing else; a subclass has to say so again."""
 
     mean: Tensor
     std: Tensor
@@ -26,5 +30,9 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape (n, classes), for pixels `x` in [0, 1], shape (n, c, h, w)."""
-        logits: Tensor = self.net((x - self.mean) / self.std)
+        logits: Tensor = self.net(self.normalised(x))
         return logits
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """Pixels as the network takes them."""
+        return (x - self.mean) / self.std

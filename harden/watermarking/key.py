@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES256
-from cryptography.hazmat.primitives.ciphers.modes import CTR
 from numpy.typing import NDArray
 
 SECRET = 32
@@ -62,6 +59,11 @@ class Keystream:
     """The keystream of one tensor under a leaf's key or that of the slots, read from its beginning on."""
 
     def __init__(self, key: bytes, tensor: str) -> None:
+        # every door imports this file for its requests, few read a key
+        from cryptography.hazmat.primitives.ciphers import Cipher
+        from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+        from cryptography.hazmat.primitives.ciphers.modes import CTR
+
         own = expand(key, b"tensor\0" + tensor.encode(), 32)
         self._encryptor = Cipher(AES256(own), CTR(bytes(16))).encryptor()
 
