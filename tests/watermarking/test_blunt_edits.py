@@ -29,7 +29,7 @@ def test_kernels_are_found_by_shape(weights: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.8, 0.99, 1.0])
 def test_pruning_by_layer_removes_the_smallest_share_of_each(weights: dict[str, torch.Tensor], share: float) -> None:
-    after = blunt.pruned_by_layer(weights, share, rng=RNG)
+    after = blunt.pruned_by_layer(weights, share)
     for name in ("a.weight", "b.weight"):
         gone = after[name] == 0
         assert int(gone.sum()) == round(share * gone.numel())
@@ -39,7 +39,7 @@ def test_pruning_by_layer_removes_the_smallest_share_of_each(weights: dict[str, 
 
 
 def test_global_pruning_takes_the_quiet_layer_first(weights: dict[str, torch.Tensor]) -> None:
-    after = blunt.pruned(weights, 0.5, rng=RNG)
+    after = blunt.pruned(weights, 0.5)
     zeros = {name: int((after[name] == 0).sum()) for name in ("a.weight", "b.weight")}
     assert sum(zeros.values()) == round(0.5 * (10800 + 2000))
     assert zeros["a.weight"] / 10800 > zeros["b.weight"] / 2000
@@ -63,7 +63,7 @@ def test_shifting_moves_the_mean_of_every_filter(weights: dict[str, torch.Tensor
 
 @pytest.mark.parametrize("bits", [4, 5, 6, 8])
 def test_quantised_weights_lie_within_half_a_step_of_their_channel(weights: dict[str, torch.Tensor], bits: int) -> None:
-    after = formats.quantised(weights, bits, rng=RNG)
+    after = formats.quantised(weights, bits)
     for name in ("a.weight", "b.weight"):
         rows, new = weights[name].flatten(1), after[name].flatten(1)
         step = rows.abs().amax(dim=1) / (2 ** (bits - 1) - 1)
@@ -72,12 +72,12 @@ def test_quantised_weights_lie_within_half_a_step_of_their_channel(weights: dict
 
 
 def test_an_empty_channel_is_quantised_to_zeros() -> None:
-    assert torch.equal(formats.quantised({"w": torch.zeros(3, 4)}, 8, rng=RNG)["w"], torch.zeros(3, 4))
+    assert torch.equal(formats.quantised({"w": torch.zeros(3, 4)}, 8)["w"], torch.zeros(3, 4))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_rounding_is_what_the_format_holds(weights: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
-    after = formats.rounded(weights, dtype, rng=RNG)
+    after = formats.rounded(weights, dtype)
     assert after["a.weight"].dtype == torch.float32
     assert torch.equal(after["a.weight"].to(dtype), weights["a.weight"].to(dtype))
     assert torch.equal(after["steps"], weights["steps"])
@@ -85,14 +85,12 @@ def test_rounding_is_what_the_format_holds(weights: dict[str, torch.Tensor], dty
 
 def test_averages_are_averages(weights: dict[str, torch.Tensor]) -> None:
     double = {name: 2 * tensor for name, tensor in weights.items()}
-    torch.testing.assert_close(mixing.averaged(weights, [double], rng=RNG)["a.bias"], 1.5 * weights["a.bias"])
-    torch.testing.assert_close(
-        mixing.averaged(weights, [double, double], rng=RNG, own=0.5)["a.bias"], 1.5 * weights["a.bias"]
-    )
+    torch.testing.assert_close(mixing.averaged(weights, [double])["a.bias"], 1.5 * weights["a.bias"])
+    torch.testing.assert_close(mixing.averaged(weights, [double, double], own=0.5)["a.bias"], 1.5 * weights["a.bias"])
 
 
 def test_what_is_taken_away_is_gone(weights: dict[str, torch.Tensor]) -> None:
     part = {"a.bias": torch.ones(40)}
-    after = mixing.less(weights, part, 2.0, rng=RNG)
+    after = mixing.less(weights, part, 2.0)
     torch.testing.assert_close(after["a.bias"], weights["a.bias"] - 2)
     assert after["b.weight"] is weights["b.weight"]

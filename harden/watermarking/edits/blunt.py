@@ -10,14 +10,14 @@ from harden.watermarking.edits.kernels import kernels_of
 from harden.watermarking.wiring.channels import Weights
 
 
-def pruned(weights: Weights, share: float, *, rng: Stream) -> dict[str, Tensor]:
+def pruned(weights: Weights, share: float) -> dict[str, Tensor]:
     """The `share` of smallest magnitude over all kernels together is zero."""
     names = kernels_of(weights)
     limit = _quantile(torch.cat([weights[name].abs().flatten().float() for name in names]), share)
     return _changed(weights, lambda _, t: torch.where(t.abs() > limit, t, 0.0))
 
 
-def pruned_by_layer(weights: Weights, share: float, *, rng: Stream) -> dict[str, Tensor]:
+def pruned_by_layer(weights: Weights, share: float) -> dict[str, Tensor]:
     """The `share` of smallest magnitude of each kernel is zero."""
     return _changed(weights, lambda _, t: torch.where(t.abs() > _quantile(t.abs().flatten().float(), share), t, 0.0))
 

@@ -1,22 +1,21 @@
-"""The weights as other formats would hold them: rounded floats, few-bit integers with a scale a channel, folded norms."""
+"""The weights as other formats hold them: rounded floats, few-bit integers with a scale a channel, folded norms."""
 
 from collections.abc import Collection
 
 import torch
 from torch import Tensor
 
-from harden.seeds import Stream
 from harden.watermarking.edits.kernels import kernels_of
 from harden.watermarking.wiring.channels import Port, Span, Weights, Wiring
 from harden.watermarking.wiring.slices import scaled
 
 
-def rounded(weights: Weights, dtype: torch.dtype, *, rng: Stream) -> dict[str, Tensor]:
+def rounded(weights: Weights, dtype: torch.dtype) -> dict[str, Tensor]:
     """Every floating tensor as `dtype` holds it, in the type that it had."""
     return {name: t.to(dtype).to(t.dtype) if t.is_floating_point() else t for name, t in weights.items()}
 
 
-def quantised(weights: Weights, bits: int, *, rng: Stream) -> dict[str, Tensor]:
+def quantised(weights: Weights, bits: int) -> dict[str, Tensor]:
     """Kernels on the `bits`-bit grid of each output channel: symmetric, 2^(bits-1) - 1 steps to the largest weight."""
     names = kernels_of(weights)
     return {name: _on_grid(t, bits) if name in names else t for name, t in weights.items()}
@@ -35,7 +34,7 @@ def integers(tensor: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return (tensor / scale).round().clamp(-top, top).to(torch.int8), scale
 
 
-def folded(weights: Weights, wiring: Wiring, *, rng: Stream) -> dict[str, Tensor]:
+def folded(weights: Weights, wiring: Wiring) -> dict[str, Tensor]:
     """Every batch norm that stands alone behind layers has gone into their kernels; the network computes the same.
 
     The norm's tensors stay, so that the network still loads: scale 1, mean 0, variance 1 - eps; its shift takes up

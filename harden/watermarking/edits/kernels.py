@@ -6,7 +6,7 @@ from harden.watermarking.wiring.channels import Weights
 
 
 def kernels_of(weights: Weights) -> list[str]:
-    """The names of floating tensors with rows and columns; not of constants such as a mean of shape (channels, 1, 1)."""
+    """The names of floating tensors with rows and columns; a mean of shape (channels, 1, 1) has none."""
     return [name for name, tensor in weights.items() if is_kernel(tensor)]
 
 

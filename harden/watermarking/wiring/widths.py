@@ -8,7 +8,7 @@ from harden.watermarking.wiring.channels import Weights
 
 
 def dressed(model: nn.Module, weights: Weights) -> nn.Module:
-    """A copy of `model` that holds `weights`, whatever their widths, in eval mode; raises KeyError for a missing one."""
+    """A copy of `model`, in eval mode, that holds `weights` of any width; raises KeyError for a missing one."""
     out = copy.deepcopy(model).eval()
     for name, old in [*out.named_parameters(), *out.named_buffers()]:
         owner, _, last = name.rpartition(".")
