@@ -49,7 +49,7 @@ EDITS = {
     "zeros": lambda w, wiring, *, rng: dummies.zeros(w, wiring, 0.3, rng=rng),
     "cliques": lambda w, wiring, *, rng: dummies.cliques(w, wiring, 0.3, rng=rng),
     "splits": lambda w, wiring, *, rng: dummies.splits(w, wiring, 0.3, rng=rng),
-    "folded": lambda w, wiring, *, rng: formats.folded(w, wiring),
+    "folded": lambda w, wiring, *, rng: formats.folded(w, wiring),  # noqa: ARG005
 }
 
 
