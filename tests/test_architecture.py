@@ -33,6 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "attacks": BASE,
     "certification": {"errors", "seeds", "threat"},
     "evaluation": BASE | {"files", "ledger", "attacks", "data", "sealing"},
+    "watermarking": {"errors", "files", "seeds", "models"},
     "training": BASE
     | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"},
 }
@@ -58,10 +59,16 @@ LOBBY: dict[str, set[str]] = {
     "pairs": {"asking"},
     "unlocking": {"asking"},
     "sheets": set(),
+    "marking": set(),
+    "owners": {"unlocking"},
+    "weighing": {"loading", "marking"},
+    "branding": {"marking", "owners", "unlocking", "weighing"},
+    "inquiry": {"marking", "owners", "unlocking", "weighing"},
+    "testimony": {"branding", "inquiry", "marking", "owners"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
-DOORS = {"train", "evaluate", "keygen", "seal", "unseal", "verify", "__main__"}
+DOORS = {"train", "evaluate", "watermark", "keygen", "seal", "unseal", "verify", "__main__"}
 """These may name all of the above; nothing names them."""
 
 MAY_IMPORT = (
@@ -76,8 +83,8 @@ FOREIGN: dict[str, set[str]] = {
     "rich": {"console", "verdicts"},
     "art": {"attacks/art"},
     "jinja2": {"reporting"},
-    "cryptography": {"sealing"},
-    "scipy": {"certification", "evaluation/paired"},
+    "cryptography": {"sealing", "watermarking/key"},
+    "scipy": {"certification", "evaluation/paired", "watermarking/pvalue"},
     "yaml": {"training/folder"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
@@ -88,9 +95,20 @@ FOREIGN: dict[str, set[str]] = {
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
-    | {"evaluation/unseen/corruptions"},
+    | {"evaluation/unseen/corruptions", "watermarking"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
-    | {"drawing", "session", "loading", "stages", "showcase", "examination"},
+    | {
+        "watermarking",
+        "weighing",
+        "branding",
+        "inquiry",
+        "drawing",
+        "session",
+        "loading",
+        "stages",
+        "showcase",
+        "examination",
+    },
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
 
