@@ -65,6 +65,9 @@ LOBBY: dict[str, set[str]] = {
     "branding": {"marking", "owners", "unlocking", "weighing"},
     "inquiry": {"marking", "owners", "unlocking", "weighing"},
     "testimony": {"branding", "inquiry", "marking", "owners"},
+    "retraining": set(),
+    "besieging": {"inquiry", "loading", "marking", "owners", "retraining", "unlocking"},
+    "siegework": {"besieging", "console", "marking", "testimony"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
@@ -84,11 +87,11 @@ FOREIGN: dict[str, set[str]] = {
     "art": {"attacks/art"},
     "jinja2": {"reporting"},
     "cryptography": {"sealing", "watermarking/key"},
-    "scipy": {"certification", "evaluation/paired", "watermarking/pvalue"},
+    "scipy": {"certification", "evaluation/paired", "watermarking/pvalue", "watermarking/align/matching"},
     "yaml": {"training/folder"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "watermarking/stealth/detector"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "oqs": {"sealing/liboqs"},
     "pkcs11": {"sealing"},
@@ -100,8 +103,10 @@ FOREIGN: dict[str, set[str]] = {
     | {
         "watermarking",
         "weighing",
+        "besieging",
         "branding",
         "inquiry",
+        "retraining",
         "drawing",
         "session",
         "loading",

@@ -38,6 +38,7 @@ ROOTS: dict[str, type] = {
     "watermark_verify": marking.VerifyMarkRequest,
     "watermark_trace": marking.TraceRequest,
     "watermark_disclose": marking.DiscloseRequest,
+    "watermark_attack": marking.AttackRequest,
     "seal": sealing.SealRequest,
     "seal_rewrap": sealing.RewrapRequest,
     "seal_rotate": sealing.RotateRequest,

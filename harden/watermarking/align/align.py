@@ -14,6 +14,7 @@ NORM_EPS = 1e-5  # torch's default; no file says it
 def align(suspect: Weights, sidecar: Weights, layout: Layout) -> dict[str, Tensor]:
     """The layout's tensors of `suspect`, float32, such that they look most like `sidecar`, the unmarked network.
 
+    Beside each layer stands the scale of the norm behind it, moved and turned alike: its sign belongs to the mark.
     Channels are permuted and turned around, merged where a suspect is wider, and zero where it is narrower; scales
     are left to the balanced form. Layers that either lacks, or whose rank or positions differ, are left out.
     """
@@ -22,6 +23,7 @@ def align(suspect: Weights, sidecar: Weights, layout: Layout) -> dict[str, Tenso
         return {}
     known = Layout(tuple(layers))
     raw = {layer.name: suspect[layer.name].float() for layer in layers}
+    raw |= {one.norm: suspect[one.norm].float() for one in layers if _has_norm(one, suspect)}
     raw = _narrowed(raw, suspect, sidecar, known)
     matcher = Matcher(
         {layer.name: table(sidecar[layer.name].float(), layer) for layer in layers},
@@ -35,7 +37,15 @@ def align(suspect: Weights, sidecar: Weights, layout: Layout) -> dict[str, Tenso
         for dim in (0, 1):
             values = placed(values, dim, places[Side(layer.name, dim)])
         out[layer.name] = values.reshape(sidecar[layer.name].shape)
+        if layer.norm in raw:
+            rows = places[Side(layer.name, 0)]
+            out[layer.norm] = raw[layer.norm][rows.order.clamp_min(0)] * rows.sign
     return out
+
+
+def _has_norm(layer: Layer, suspect: Weights) -> bool:
+    found = suspect.get(layer.norm) if layer.norm else None
+    return found is not None and found.shape == suspect[layer.name].shape[:1]
 
 
 def _comparable(layer: Layer, suspect: Weights, sidecar: Weights) -> bool:
@@ -116,6 +126,8 @@ def _apply(out: dict[str, Tensor], kept: Kept, sides: list[Side], layers: dict[s
         values, layer = out[side.layer], layers[side.layer]
         if side.dim == 0:
             out[side.layer] = values[kept.index]
+            if layer.norm in out:
+                out[layer.norm] = out[layer.norm][kept.index]
         else:
             table = split(values, layer)
             rows = kept.outward[side.layer].to(values.dtype).reshape(len(kept.index), len(values), table.shape[2])

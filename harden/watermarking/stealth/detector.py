@@ -89,7 +89,9 @@ def _detectors(rng: Stream) -> Mapping[str, tuple[str, Any]]:
     from sklearn.preprocessing import StandardScaler
 
     seed = rng.key % 2**31
-    network = MLPClassifier((32,), alpha=1.0, solver="lbfgs", max_iter=1000, random_state=seed)
+    network = MLPClassifier(
+        (32,), alpha=1.0, max_iter=400, early_stopping=False, tol=0.0, n_iter_no_change=400, random_state=seed
+    )
     return {
         "logistic regression": ("statistics", make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))),
         "random forest": ("statistics", RandomForestClassifier(100, random_state=seed)),
