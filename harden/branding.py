@@ -4,9 +4,10 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,7 +114,7 @@ class _Brander:
         change = scale.change(scale.weigh(weights)) if scale else None
         if change:
             self._gate(change)
-        with _folder(folder) as part:
+        with _whole(folder) as part:
             stored = self._store(weights, part / WEIGHTS)
             verdict = self._checked(stored, mark, done)
             receipt = self._receipt(claim, mark, stored, done, change, part / WEIGHTS)
@@ -154,7 +155,7 @@ class _Brander:
             if one.difference > self.request.score.tolerance and one.p < 0.05:
                 raise LostAccuracy(
                     f"the mark would cost {100 * one.difference:.1f} points of {name} accuracy on {one.n} images "
-                    f"(McNemar p {one.p:.2g}), allowed are {100 * self.request.score.tolerance:.1f}; nothing was written",
+                    f"(McNemar p {one.p:.2g}), allowed are {100 * self.request.score.tolerance:.1f}; nothing written",
                     "train with watermark=owner, use a larger network, or say score.tolerance=",
                 )
 
@@ -175,7 +176,7 @@ class _Brander:
         verdict = verify(stored, mark, sidecar=self.sidecar)
         if self.plan.margin and (margin < self.plan.margin or verdict.blind.errors):
             raise WatermarkError(
-                f"the mark did not survive being stored: the smallest margin is {margin:.3f}, wanted {self.plan.margin:.3f}"
+                f"the mark did not survive being stored: a bit has margin {margin:.3f}, wanted {self.plan.margin:.3f}"
             )
         if not verdict.holds:
             raise WatermarkError(f"the mark cannot be found where it was written: log10 p is {verdict.log10_p:.1f}")
@@ -243,23 +244,16 @@ def _refuse_marked(base: Loaded, owner: Owner, desk: Desk, below: Mark | None) -
         )
 
 
-class _folder:
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     """A folder that appears under its name when the block ends well, and leaves nothing behind otherwise."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.part = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".part", dir=self.path.parent))
-        return self.part
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        try:
-            if kind is None:
-                self.part.chmod(0o755)
-                os.rename(self.part, self.path)
-        except OSError as error:
-            raise HardenError(f"{self.path}: cannot be written: {error.strerror}") from error
-        finally:
-            shutil.rmtree(self.part, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield part
+        part.chmod(0o755)  # mkdtemp makes 0700; secret files in it are 0600 themselves
+        part.rename(path)
+    except OSError as error:
+        raise HardenError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

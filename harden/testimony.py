@@ -32,7 +32,7 @@ def embedding_sheet(made: Branded, recorded: str) -> str:
         ("claim", f"{made.claim.id}"),
         (
             "mark",
-            f"{plan.bits} bits in {made.layout.count} weights of {len(made.layout.layers)} layers, {plan.leaves} leaves",
+            f"{plan.bits} bits in {plan.weights} weights of {len(made.layout.layers)} layers, {plan.leaves} leaves",
         ),
         ("loudness", f"alpha {receipt.alpha}, smallest margin {receipt.margin}, profile {plan.profile.value}"),
         ("evidence", ", ".join(f"{name} log10 p {value}" for name, value in receipt.log10_p.items())),

@@ -35,7 +35,7 @@ class Loaded:
 
 
 def loaded(path: Path) -> Loaded:
-    """The file, plain or sealed. Raises as `harden.models.read` does, WatermarkError for numbers that are not finite."""
+    """The file, plain or sealed. Raises as `harden.models.read` does, WatermarkError where numbers are not finite."""
     tensors, metadata = decode(path)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.sum(dtype=torch.float32))):

@@ -1,4 +1,4 @@
-"""Marks in weights: a keyed pattern that says whose they are, with a p-value that is a theorem. Format: docs/watermark.md.
+"""Marks in weights: a keyed pattern that says whose they are, and how likely chance is. Format: docs/watermark.md.
 
     layout, balance           which weights carry a mark; the form of a layer that does not see how neurons are scaled
     key, merkle, claim        what is secret, what can be shown apart, what is signed

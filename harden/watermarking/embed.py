@@ -6,21 +6,20 @@ scales of rows and columns change a little with the weights, hence some rounds. 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from harden.errors import WatermarkError
 from harden.watermarking.balance import Balanced, factors, flat, scales, signs
-from harden.watermarking.layout import Layer, Weights
+from harden.watermarking.layout import Weights
 from harden.watermarking.mark import Mark, pieces
 from harden.watermarking.size import Plan
 
-SLACK = 1.001
+SLACK = 0.001
+"""Share of the margin that is aimed above it; doubled each round, as coarse numbers round small steps away."""
 ROUNDS = 10
 
 
@@ -86,7 +85,7 @@ def imprint(weights: Weights, mark: Mark, plan: Plan, *, holding: Sequence[tuple
                 continue
             short = True
             if rounds < ROUNDS:
-                moved = math.hypot(moved, _move(weights, one, by, _steps(slots, margin * SLACK)))
+                moved = math.hypot(moved, _move(weights, one, by, _steps(slots, margin * (1 + SLACK * 2**rounds))))
         if not short:
             return Embedded(rounds, smallest, moved)
     raise WatermarkError(
@@ -99,7 +98,7 @@ def project(weights: Weights, mark: Mark, margin: float) -> float:
     """Gives every bit the margin again, in place, where training took from it; returns alpha of the change."""
     by, slots = measure(weights, mark)
     short = slots.margins < margin
-    return _move(weights, mark, by, _steps(slots, margin * SLACK)) if bool(short.any()) else 0.0
+    return _move(weights, mark, by, _steps(slots, margin * (1 + SLACK))) if bool(short.any()) else 0.0
 
 
 def measure(weights: Weights, mark: Mark) -> tuple[dict[str, Balanced], Slots]:

@@ -7,7 +7,7 @@ from harden.watermarking.layout import Layout, Weights
 
 
 def sidecar_of(weights: Weights, layout: Layout) -> dict[str, Tensor]:
-    """The layout's tensors as float16, each scaled by a power of two to about 1, which the balanced form does not see."""
+    """The layout's tensors as float16, scaled by powers of two to about 1, which the balanced form ignores."""
     return {layer.name: _halved(weights[layer.name]) for layer in layout.layers}
 
 
