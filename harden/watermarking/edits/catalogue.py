@@ -82,7 +82,7 @@ FAST = (
     *(Attempt("others' marks", f"average of {k} copies", (Collude(k),)) for k in (2, 3, 5)),
     Attempt("others' marks", "a shown leaf subtracted", (Subtract(),)),
     Attempt("combined", "noise, pruning, int8", (Noise(0.3), Prune(0.8), Quantise(8))),
-    Attempt("combined", "free edits, noise, int4", (*NSO, Noise(0.02), Permute(), Rescale(), Quantise(4))),
+    Attempt("combined", "free edits, noise, int4", (*NSO, Noise(0.02), Quantise(4), Permute(), Rescale())),
 )
 
 ADAM, SGD = Tuning(20, rate=1e-4), Tuning(20, Optimiser.sgd, rate=0.01)
