@@ -1,6 +1,6 @@
 """How visible marks are: many small digits networks, half of them marked, and detectors trained to tell them apart.
 
-    python scripts/measure_stealth.py [--networks 80] [--epochs 4] [--channels 8 16] [--hidden 64] [--alpha 0.05 0.1 0.2]
+    python scripts/measure_stealth.py [--networks 80] [--epochs 4] [--hidden 64] [--alpha 0.05 0.1 0.2]
 
 Prints, for each loudness, q = N alpha^4 / 4, the law's bound, and the area under the curve of each detector in 10-fold
 cross-validation with its standard error. Marked and unmarked networks are different ones, as in the wild.

@@ -35,7 +35,8 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": BASE | {"files", "ledger", "attacks", "data", "sealing"},
     "watermarking": {"errors", "files", "seeds", "models"},
     "training": BASE
-    | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"},
+    | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"}
+    | {"watermarking"},
 }
 """Room -> the rooms it may name."""
 
@@ -47,7 +48,7 @@ LOBBY: dict[str, set[str]] = {
     "console": set(),
     "drawing": set(),
     "recording": set(),
-    "session": {"console", "drawing", "recording"},
+    "session": {"console", "drawing", "recording", "keeping"},
     "loading": {"console", "schema"},
     "stages": {"loading"},
     "showcase": {"loading"},
@@ -60,6 +61,7 @@ LOBBY: dict[str, set[str]] = {
     "unlocking": {"asking"},
     "sheets": set(),
     "marking": set(),
+    "keeping": {"owners", "unlocking"},
     "owners": {"unlocking"},
     "weighing": {"loading", "marking"},
     "branding": {"marking", "owners", "unlocking", "weighing"},
@@ -104,6 +106,7 @@ FOREIGN: dict[str, set[str]] = {
         "watermarking",
         "weighing",
         "besieging",
+        "keeping",
         "branding",
         "inquiry",
         "retraining",

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from harden.seeds import stream
 from harden.watermarking.align.tables import Table
 
 WIDE = 1024
@@ -28,7 +29,7 @@ def folded(rows: Tensor) -> Tensor:
     count, columns = rows.shape
     if columns <= WIDE:
         return rows
-    signs = torch.randint(0, 2, (columns,), generator=torch.Generator().manual_seed(columns)).to(rows.dtype) * 2 - 1
+    signs = torch.randint(0, 2, (columns,), generator=stream(columns, "fold").generator()).to(rows.dtype) * 2 - 1
     out = torch.zeros(count, WIDE, dtype=rows.dtype)
     for start in range(0, columns, WIDE):
         piece = slice(start, min(start + WIDE, columns))
