@@ -69,7 +69,7 @@ class Thief:
         """An untrained network of another architecture that fits the same images."""
         other = CnnSmall() if self.card.model == "mlp" else Mlp()
         recipe = Recipe(data=Digits(), model=other, seed=self.rng.key % 2**31)
-        return Training(recipe, self.data).learner.model.eval()  # type: ignore[return-value]
+        return Training(recipe, self.data).learner.model.eval()
 
     def tuned(self, weights: Mapping[str, Tensor], recipe: Tuning) -> dict[str, Tensor]:
         """The weights after the recipe; raises NotHere where training fails."""
@@ -154,8 +154,9 @@ def _layers(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
 def _redrawn(model: nn.Module) -> Classifier:
     """The network with first weights drawn anew."""
     for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        redraw = getattr(module, "reset_parameters", None)
+        if callable(redraw):
+            redraw()
     return model  # type: ignore[return-value]
 
 

@@ -61,7 +61,7 @@ def test_trained_detectors_see_a_loud_mark() -> None:
 
 
 def test_trained_detectors_see_nothing_where_there_is_nothing() -> None:
-    """In the mean over draws: a single one of 24 and 24 networks may differ by chance, and then all detectors see it."""
+    """In the mean over draws: 24 and 24 networks may differ by chance, and then all detectors see it."""
     areas = [one.auc for seed in (3, 13) for one in detect(_nets(24, 0, seed), _nets(24, 0, seed + 1), ["a"], rng=RNG)]
     assert abs(sum(areas) / len(areas) - 0.5) < 0.2
 

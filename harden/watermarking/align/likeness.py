@@ -62,4 +62,5 @@ def _profile(side: Table, dim: int) -> Tensor:
 
 
 def _units(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    out: Tensor = rows / rows.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return out

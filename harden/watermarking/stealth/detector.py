@@ -4,6 +4,7 @@ Three kinds: logistic regression and a random forest on statistics of each layer
 balanced form; and a small network on sorted weights (after RIGA, Wang and Kerschbaum 2021, arXiv 1910.14268).
 """
 
+import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,4 +120,4 @@ def _error(area: float, negatives: int, positives: int) -> float:
     """The standard error of an area under a curve (Hanley and McNeil 1982, Radiology 143)."""
     two_marked, two_unmarked = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (positives - 1) * (two_marked - area**2) + (negatives - 1) * (two_unmarked - area**2)
-    return float(max(spread, 0.0) / (negatives * positives)) ** 0.5
+    return math.sqrt(max(spread, 0.0) / (negatives * positives))
