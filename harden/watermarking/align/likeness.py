@@ -8,7 +8,7 @@ from harden.watermarking.align.tables import Table
 
 WIDE = 1024
 """Columns up to which rows are compared in full; more are folded to so many."""
-QUANTILES = 16
+QUANTILES = 64
 
 
 def likeness(reference: Tensor, suspect: Tensor) -> Tensor:

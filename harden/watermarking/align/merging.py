@@ -84,7 +84,11 @@ def _merged(kept: Kept, inward: Tensor, tolerance: float, left: float) -> Kept:
 
 def _leaders(inward: Tensor, tolerance: float) -> Tensor:
     """For each neuron the first one that is parallel to it; candidates come from sketches, and are then checked."""
-    units = inward / inward.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    table = inward
+    for _ in range(6):  # else inputs that a thief scaled up would be all that is compared
+        table = table / table.norm(dim=1, keepdim=True).clamp_min(1e-300)
+        table = table / table.norm(dim=0, keepdim=True).clamp_min(1e-300)
+    units = table / table.norm(dim=1, keepdim=True).clamp_min(1e-300)
     sketch = folded(units)
     sketch = sketch / sketch.norm(dim=1, keepdim=True).clamp_min(1e-300)
     close = sketch @ sketch.T > 1 - 4 * tolerance - 1e-9
