@@ -26,6 +26,7 @@ from harden.attacks import (
     MiFgsm,
     NFgsm,
     Pgd,
+    Pointwise,
     Square,
     TiFgsm,
 )
@@ -68,6 +69,7 @@ ATTACKS: dict[str, type] = {
     "fab_t": FabT,
     "square": Square,
     "fmn": Fmn,
+    "pointwise": Pointwise,
     "ddn": Ddn,
     "cw": Cw,
     "mi_fgsm": MiFgsm,

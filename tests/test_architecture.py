@@ -51,11 +51,11 @@ LOBBY: dict[str, set[str]] = {
     "session": {"console", "drawing", "recording", "keeping"},
     "loading": {"console", "schema"},
     "stages": {"loading"},
-    "showcase": {"loading"},
+    "showcase": {"loading", "stages"},
     "archiving": {"loading"},
     "verdicts": set(),
     "examination": {"console", "schema", "loading", "stages", "showcase", "archiving"},
-    "reexamination": {"loading", "stages"},
+    "reexamination": {"loading", "stages", "schema", "examination", "showcase"},
     "asking": set(),
     "pairs": {"asking"},
     "unlocking": {"asking"},
@@ -116,6 +116,7 @@ FOREIGN: dict[str, set[str]] = {
         "stages",
         "showcase",
         "examination",
+        "reexamination",
     },
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
