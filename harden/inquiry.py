@@ -14,10 +14,12 @@ from harden.sealing.publish import PRIVATE, write_new
 from harden.unlocking import Desk
 from harden.watermarking import Claim, Mark, Suspicion, Tries, Verdict, trace, verify
 from harden.watermarking import claim as claims
+from harden.watermarking.align.align import align
 from harden.watermarking.digest import digest_of
 from harden.watermarking.disclosure import Disclosure, disclose
 from harden.watermarking.disclosure import parse as parse_leaf
-from harden.weighing import loaded, renamed
+from harden.watermarking.readers import oriented, read, read_names
+from harden.weighing import loaded
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ def inquire(request: VerifyMarkRequest) -> Found:
     desk = Desk(request)
     claim, mark, shown = _by_leaf(request, desk) if request.leaf else _by_key(request, desk)
     path = Path(str(request.weights))
-    weights = loaded(path).tensors
-    if request.map:
-        weights = renamed(weights, Path(request.map))
-    sidecar = _sidecar(request.sidecar, claim) if request.sidecar else None
-    verdict = verify(weights, mark, sidecar=sidecar, tries=Tries(leaves=1))
+    names = read_names(Path(request.map)) if request.map else {}
+    weights = oriented(read(path, names), {layer.name: layer.shape for layer in claim.layout.layers})
+    sidecar = sidecar_at(request.sidecar, claim) if request.sidecar else None
+    by = align if request.align and sidecar is not None else None
+    verdict = verify(weights, mark, sidecar=sidecar, align=by, tries=Tries(leaves=1))
     return Found(path, weights, claim, mark, verdict, shown)
 
 
@@ -68,7 +70,7 @@ def _by_leaf(request: VerifyMarkRequest, desk: Desk) -> tuple[Claim, Mark, tuple
     return found.claim, found.mark, ()
 
 
-def _sidecar(path: str, claim: Claim) -> dict[str, Tensor]:
+def sidecar_at(path: str, claim: Claim) -> dict[str, Tensor]:
     """The unmarked weights, which must be the very ones of the claim: others could have seen the mark."""
     tensors, _ = decode(Path(path))
     if not claim.body.sidecar_digest or digest_of(tensors) != claim.body.sidecar_digest:

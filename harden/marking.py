@@ -7,6 +7,7 @@ from harden.errors import ConfigError
 from harden.ledger import Tracking
 from harden.sealing.request import Unlocking
 from harden.watermarking import Level, Profile
+from harden.watermarking.edits.catalogue import Suite
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class WatermarkRequest:
 
     def __post_init__(self) -> None:
         raise ConfigError(
-            "watermark needs an action: embed, verify, trace or disclose",
+            "watermark needs an action: embed, verify, trace, disclose or attack",
             "python -m harden.watermark action=embed weights=weights.safetensors owner=acme.key output=marked",
         )
 
@@ -126,6 +127,34 @@ class DiscloseRequest(Unlocking):
         need(self, "claim", "it names claim.json")
         need(self, "owner", "it names the owner's .key")
         need(self, "output", "it names the file for the leaf, such as leaf.json")
+
+
+@dataclass(frozen=True)
+class AttackRequest(Unlocking):
+    """A marked network to be attacked, and what the thief has."""
+
+    weights: str | None = None  # the marked weights
+    claim: str | None = None
+    owner: str | None = None
+    sidecar: str | None = None  # weights.sidecar: alignment and the residual need it
+    attacks: Suite = Suite.fast
+    only: list[str] = field(default_factory=list)  # names or families of attempts; none: all
+    sibling: str | None = None  # unmarked weights of the same architecture, to be averaged with
+    copies: list[str] = field(default_factory=list)  # the copies of other recipients
+    rate: float = 3e-3  # the learning rate that the network was trained at
+    images: int = 0  # training images that the thief has; 0: all
+    data: Any = None  # images for scores and training; None: those that the weights name
+    score: Scoring = field(default_factory=Scoring)
+    output: str | None = None  # a JSON file for the table
+    tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        need(self, "weights", "it names the marked weights")
+        need(self, "claim", "it names claim.json")
+        need(self, "owner", "it names the owner's .key")
+        if not self.rate > 0 or self.images < 0:
+            raise ConfigError("rate must be > 0 and images >= 0")
 
 
 def need(request: object, name: str, hint: str) -> None:

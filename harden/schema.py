@@ -114,6 +114,7 @@ REQUESTS: dict[str, type] = {
     "watermark_verify": marking.VerifyMarkRequest,
     "watermark_trace": marking.TraceRequest,
     "watermark_disclose": marking.DiscloseRequest,
+    "watermark_attack": marking.AttackRequest,
     "keygen": keys.KeygenRequest,
     "keygen_recipient": keys.RecipientRequest,
     "keygen_signer": keys.SignerRequest,

@@ -9,10 +9,19 @@ import sys
 from typing import NoReturn
 
 from harden import door
+from harden.besieging import siege_of
 from harden.branding import brand
 from harden.inquiry import inquire, pursue, reveal
-from harden.marking import DiscloseRequest, EmbedRequest, TraceRequest, VerifyMarkRequest, WatermarkRequest
+from harden.marking import (
+    AttackRequest,
+    DiscloseRequest,
+    EmbedRequest,
+    TraceRequest,
+    VerifyMarkRequest,
+    WatermarkRequest,
+)
 from harden.sealing.memory import forbid_dumps
+from harden.siegework import besiege
 from harden.testimony import embedding_sheet, leak_sheet, record_embedding, record_verdict, verdict_sheet
 from harden.unlocking import opening_weights
 from harden.watermarking.pvalue import COURT, MATCH
@@ -26,6 +35,7 @@ def main() -> NoReturn:
         "verify": (VerifyMarkRequest, verify),
         "trace": (TraceRequest, trace),
         "disclose": (DiscloseRequest, disclose),
+        "attack": (AttackRequest, attack),
     }
     door.run("watermark", WatermarkRequest, nothing, actions)
 
@@ -72,6 +82,14 @@ def disclose(request: DiscloseRequest, _overrides: list[str]) -> int:
     sys.stdout.write(f"leaf      {request.output}: number {shown.number} of {shown.claim.body.leaves}\n")
     sys.stdout.write("note      whoever has it can take this part of the mark away; it is left out from now on\n")
     return 0
+
+
+def attack(request: AttackRequest, _overrides: list[str]) -> int:
+    """Tries to remove the mark; 0, or 3 where an attempt removed it at little cost that was not known to."""
+    forbid_dumps()
+    with opening_weights(request), door.stoppable() as stop:
+        removed = besiege(siege_of(request), stop)
+    return 3 if removed else 0
 
 
 if __name__ == "__main__":

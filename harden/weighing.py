@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harden.attacks import Pgd
-from harden.errors import ConfigError, HardenError, WatermarkError
+from harden.errors import HardenError, WatermarkError
 from harden.evaluation import Outcome, judge
 from harden.evaluation.paired import Paired, paired
 from harden.loading import Opened, opened
@@ -41,24 +41,6 @@ def loaded(path: Path) -> Loaded:
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor.sum(dtype=torch.float32))):
             raise WatermarkError(f"{path}: tensor {name!r} holds values that are not finite")
     return Loaded(path, tensors, metadata)
-
-
-def renamed(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The tensors under the names that a file of lines `name here = name in the claim` gives them."""
-    try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
-    names = {}
-    for line in lines:
-        if line and not line.startswith("#"):
-            here, found, there = (part.strip() for part in line.partition("="))
-            if not found or not here or not there:
-                raise ConfigError(f"{path}: wanted lines of `name here = name in the claim`, got {line!r}")
-            names[here] = there
-    if missing := sorted(names.keys() - weights.keys()):
-        raise ConfigError(f"{path}: the suspect has no tensor {missing[0]!r}")
-    return {names.get(name, name): tensor for name, tensor in weights.items()}
 
 
 class Scale:

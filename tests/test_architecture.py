@@ -69,6 +69,9 @@ LOBBY: dict[str, set[str]] = {
     "branding": {"marking", "owners", "unlocking", "weighing"},
     "inquiry": {"marking", "owners", "unlocking", "weighing"},
     "testimony": {"branding", "inquiry", "marking", "owners"},
+    "retraining": set(),
+    "besieging": {"inquiry", "loading", "marking", "owners", "retraining", "unlocking"},
+    "siegework": {"besieging", "console", "marking", "testimony"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
@@ -88,11 +91,11 @@ FOREIGN: dict[str, set[str]] = {
     "art": {"attacks/art"},
     "jinja2": {"reporting"},
     "cryptography": {"sealing", "watermarking/key"},
-    "scipy": {"certification", "evaluation/paired", "watermarking/pvalue"},
+    "scipy": {"certification", "evaluation/paired", "watermarking/pvalue", "watermarking/align/matching"},
     "yaml": {"training/folder"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
-    "sklearn": {"data"},
+    "sklearn": {"data", "watermarking/stealth/detector"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "oqs": {"sealing/liboqs"},
     "pkcs11": {"sealing"},
@@ -102,8 +105,8 @@ FOREIGN: dict[str, set[str]] = {
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
     | {"evaluation/unseen/corruptions", "watermarking"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
-    | {"watermarking", "weighing", "keeping", "branding", "inquiry", "drawing", "session", "loading", "stages"}
-    | {"showcase", "examination", "reexamination"},
+    | {"watermarking", "weighing", "keeping", "branding", "inquiry", "besieging", "retraining", "drawing", "session"}
+    | {"loading", "stages", "showcase", "examination", "reexamination"},
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
 

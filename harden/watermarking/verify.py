@@ -105,7 +105,8 @@ def verify(
     `tries`: what else is being tried; its modes are set here. Raises WatermarkError where no tensor is the claim's,
     or numbers are not finite.
     """
-    found, missing = present(weights, mark.layout)
+    can_align = sidecar is not None and align is not None
+    found, missing = present(weights, mark.layout, least=0 if can_align else 1)
     modes = 1 + (sidecar is not None) + 2 * (sidecar is not None and align is not None)
     asked = tries or Tries()
     tries = Tries(modes, asked.maps, asked.readings, asked.claims, asked.leaves)
@@ -114,7 +115,8 @@ def verify(
         readings.append(residual(weights, mark, sidecar, found))
     if sidecar is not None and align is not None:
         aligned = align(weights, sidecar, mark.layout)
-        here, _ = present(aligned, mark.layout)
+        here, missing = present(aligned, mark.layout)
+        found = max(found, here, key=len)
         readings += [
             blind(aligned, mark, here, mode="aligned blind"),
             residual(aligned, mark, sidecar, here, mode="aligned residual"),
@@ -130,13 +132,13 @@ def verify(
     )
 
 
-def present(weights: Weights, layout: Layout) -> tuple[list[Layer], list[str]]:
+def present(weights: Weights, layout: Layout, *, least: int = 1) -> tuple[list[Layer], list[str]]:
     """The layers of the layout that `weights` have, and the names of those that they lack.
 
-    Raises WatermarkError where there is none, or where one holds NaN or infinity.
+    Raises WatermarkError where there are fewer than `least`, or where one holds NaN or infinity.
     """
     fits = [one for one in layout.layers if one.name in weights and tuple(weights[one.name].shape) == one.shape]
-    if not fits:
+    if len(fits) < least:
         first = layout.layers[0]
         raise WatermarkError(
             f"this claim is for weights with a tensor {first.name!r} of shape {list(first.shape)}, and "
