@@ -8,6 +8,7 @@ the work and know neither configuration files nor the ledger.
     door, schema              what doors share; which dataclass stands behind which option
     session, examination      a training and an evaluation, as the doors run them
     asking, unlocking         passphrases; from what a request names to what opens a file
+    vouching, crossing        the manifest beside a sealed file; to age files and back
     threat                    norm, eps and pixel box as one value
     attacks                   ways to look for adversarial examples (they propose)
     evaluation                the judge who decides, suites, evidence, sanity checks, curves, comparisons

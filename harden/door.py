@@ -9,6 +9,8 @@ import logging
 import os
 import signal
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,23 +47,33 @@ def run(verb: str, request: type, work: Work, actions: Actions | None = None) ->
     others = () if root != verb else tuple(one for one in actions or () if one != verb)
     register(root, request, actions=others)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    codes: list[int] = []
+    with tempfile.TemporaryDirectory(prefix="harden-") as codes:
+        raise SystemExit(_all_runs(root, request, work, Path(codes)))
+
+
+def _all_runs(root: str, request: type, work: Work, codes: Path) -> int:
+    """The highest exit code. Jobs leave theirs as files in `codes`: a launcher may give them processes of their own."""
 
     def task(cfg: DictConfig) -> None:
-        codes.append(1)  # stands if `work` dies
-        codes[-1] = _answer(cfg, request, work)
+        code = 1  # stands if `work` dies
+        try:
+            code = _answer(cfg, request, work)
+        finally:
+            if codes.is_dir():  # not on another machine: there, the launcher's log is what tells
+                (codes / f"{os.getpid()}-{time.monotonic_ns()}").write_text(str(code))
 
+    sys.argv[1:] = overrides.quoted(sys.argv[1:], request)
     try:
         _check_words(request)
         with _raising():
             hydra.main(**_version_base(), config_path=str(_configs()), config_name=root)(task)()
     except Exception as error:
-        if os.environ.get("HYDRA_FULL_ERROR") or codes:
+        if os.environ.get("HYDRA_FULL_ERROR") or any(codes.iterdir()):
             raise
-        raise SystemExit(say(complaint.of(error))) from None
+        return say(complaint.of(error))
     except KeyboardInterrupt:
-        raise SystemExit(say(Interrupted("stopped before anything was written"))) from None
-    raise SystemExit(max(codes, default=0))
+        return say(Interrupted("stopped before anything was written"))
+    return max((int(one.read_text()) for one in codes.iterdir()), default=0)
 
 
 def say(error: HardenError) -> int:
@@ -144,7 +156,14 @@ def _answer(cfg: DictConfig, request: type, work: Work) -> int:
             raise complaint.of(error) from error
         if not isinstance(wish, request):
             raise ConfigError("the configuration is not one of this verb")
-        return work(wish, list(HydraConfig.get().overrides.task))
+        code = work(wish, list(HydraConfig.get().overrides.task))
+        sys.stdout.flush()
+        return code
+    except (
+        BrokenPipeError
+    ):  # whoever read the results has gone, such as head: nobody is left to tell, and no yes is given
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Interrupted as stop:  # ends a sweep too: its other runs are not begun
         raise SystemExit(say(stop)) from None
     except HardenError as error:

@@ -10,6 +10,7 @@ from harden import door
 from harden.errors import HardenError
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.examination import Examination
+from harden.kernels import preferring
 from harden.reexamination import reexamined
 from harden.unlocking import opening_weights
 from harden.verdicts import evaluation_table, verification_table
@@ -22,7 +23,7 @@ def main() -> NoReturn:
 
 def work(request: EvaluateRequest, _overrides: list[str]) -> int:
     """Loads, attacks, writes the evidence, prints; 0, or 3 where a sanity check failed."""
-    with opening_weights(request):
+    with opening_weights(request), preferring(request.kernels):
         examination = Examination(request)
         with door.stoppable() as stop:
             told, folder = examination.run(stop)

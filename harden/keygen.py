@@ -1,20 +1,22 @@
 """Make keys: `python -m harden.keygen action=recipient output=alice` makes alice.key and alice.pub.
 
-`action=signer output=acme` makes a signer's; `action=trust output=trust.json add=[acme.pub]` a trust store. A
-passphrase is asked for on the terminal, or read from `passphrase_fd=N`; `protect=none` leaves the secret bare.
+`action=signer output=acme` makes a signer's; `action=trust output=trust.json add=[acme.pub]` a trust store;
+`action=token token='pkcs11:...'` a key in a PKCS#11 token. A passphrase or PIN is asked for on the terminal, or read
+from `passphrase_fd=N`; `protect=none` leaves the secret bare.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from harden import door
+from harden.asking import asker
 from harden.pairs import fresh_pair
 from harden.sealing.keyfiles import RECIPIENT, SIGNER, signer_key_of
 from harden.sealing.memory import forbid_dumps
-from harden.sealing.request import KeygenRequest, RecipientRequest, SignerRequest, TrustRequest
-from harden.sealing.signing import SignerKey
+from harden.sealing.release.pkcs11 import make_key
+from harden.sealing.release.places import place_of
+from harden.sealing.request_keys import KeygenRequest, RecipientRequest, SignerRequest, TokenRequest, TrustRequest
 from harden.sealing.trust import ACTIVE, with_signers
 
 
@@ -24,6 +26,7 @@ def main() -> NoReturn:
         "recipient": (RecipientRequest, recipient),
         "signer": (SignerRequest, signer),
         "trust": (TrustRequest, trust),
+        "token": (TokenRequest, token),
     }
     door.run("keygen", KeygenRequest, nothing, actions)
 
@@ -61,9 +64,13 @@ def trust(request: TrustRequest, _overrides: list[str]) -> int:
     return 0
 
 
-def _by_id(paths: Sequence[str]) -> dict[str, SignerKey]:
-    keys = [signer_key_of(Path(path)) for path in paths]
-    return {key.id: key for key in keys}
+def token(request: TokenRequest, _overrides: list[str]) -> int:
+    """Makes a key in a PKCS#11 token; 0."""
+    forbid_dumps()
+    place = place_of(str(request.token))
+    make_key(place, asker(request.passphrase_fd))
+    sys.stdout.write(f"made      {place.key} in token {place.token}: AES-256, it cannot leave; seal with token=...\n")
+    return 0
 
 
 if __name__ == "__main__":

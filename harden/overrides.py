@@ -16,12 +16,34 @@ from hydra.errors import OverrideParseException
 from harden.errors import ConfigError
 from harden.schema import APPENDED, GROUPS, fields_of
 
+SECRET = "AGE-SECRET-KEY-"
+"""How the secret keys of age begin, the only ones that fit into a word."""
+
 ELSEWHERE = "hydra.searchpath"
 """Where this key is given, options may come from a folder of the user's."""
 
 
+def quoted(words: Sequence[str], request: type) -> list[str]:
+    """The words, with those values in quotes that are plain text to `request` and no value to Hydra's grammar.
+
+    So a path with an equals sign or the URI of a token is written once, for the shell alone.
+    """
+    texts = {name for name, kind in get_type_hints(request).items() if kind in (str, str | None)}
+    return [_quoted(word) if word.partition("=")[0] in texts else word for word in words]
+
+
+def _quoted(word: str) -> str:
+    key, _, value = word.partition("=")
+    try:
+        OverridesParser.create().parse_overrides([word])
+    except OverrideParseException:
+        return word if set(value) & set("'\\$") else f"{key}='{value}'"  # those mean something between quotes too
+    return word
+
+
 def check(words: Sequence[str], request: type, *, multirun: bool) -> None:
     """Nothing if `words` name keys and options that `request` has; ConfigError for the first that does not."""
+    _refuse_secrets(words)
     overrides = [_parsed(word) for word in words]
     ours = [one for one in overrides if not one.key_or_group.startswith("hydra")]
     table = _Table(request, ours, strict=all(one.key_or_group != ELSEWHERE for one in overrides))
@@ -157,6 +179,18 @@ class _Table:
             yield name
             below = self._chosen(name) if name in self.groups else _below([self.request], name)
             yield from (f"{name}.{key}" for key in _names(below))
+
+
+def _refuse_secrets(words: Sequence[str]) -> None:
+    """Raises ConfigError, which does not repeat it, for a secret key in the place of a file: it would be in logs."""
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if SECRET in word.upper():
+            where = key if equals and SECRET not in key.upper() else "the command line"
+            raise ConfigError(
+                f"{where} names files, got a secret key itself",
+                "write it to a file of mode 0600; if others could see the command, make a new key",
+            )
 
 
 def _parsed(word: str) -> Override:

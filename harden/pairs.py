@@ -10,7 +10,7 @@ from harden.sealing import keyfiles, provider
 from harden.sealing.keyfiles import SecretKey
 from harden.sealing.provider import Provider
 from harden.sealing.publish import check_free
-from harden.sealing.request import PairRequest, Protect
+from harden.sealing.request_keys import PairRequest, Protect
 from harden.sealing.signing import failing, signer_of
 from harden.sealing.suites import FILE_KEY, NAMES
 

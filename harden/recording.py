@@ -6,7 +6,6 @@ from typing import Any
 
 from harden import kernels
 from harden.data import DataSet
-from harden.environment import environment
 from harden.evaluation import Begin
 from harden.ledger import Ledger
 from harden.spelling import spell
@@ -21,10 +20,10 @@ class Recorder:
         self.ledger = ledger
         self.prefix = ""
 
-    def begin(self, request: TrainRequest, data: DataSet) -> None:
-        """What was asked, on what data, on what machine."""
+    def begin(self, request: TrainRequest, data: DataSet, where: Mapping[str, str]) -> None:
+        """What was asked, on what data; `where`: by what code, on what machine."""
         self.ledger.note(spell(request.recipe))
-        self.ledger.tag(environment() | {"harden.kind": "train", "harden.recipe.sha256": request.recipe.digest})
+        self.ledger.tag({**where} | {"harden.kind": "train", "harden.recipe.sha256": request.recipe.digest})
         self.ledger.tag({"harden.kernels": ", ".join(kernels.available())})
         self.ledger.data(name=data.name, digest=data.digest, source=data.source, context="train and test")
 

@@ -33,8 +33,12 @@ from harden.attacks import (
 from harden.data import Cifar10, Custom, Digits, FashionMnist, Folder, Mnist, Npz
 from harden.errors import ConfigError
 from harden.evaluation.request import EvaluateRequest, Smoothing
+from harden.evaluation.request import VerifyRequest as ReexamineRequest
 from harden.ledger import Tracking
 from harden.models import CHOICES
+from harden.sealing import request as sealing
+from harden.sealing import request_files as sealed
+from harden.sealing import request_keys as keys
 from harden.sealing.request import Sealing
 from harden.spelling import read
 from harden.threat import ThreatModel
@@ -98,6 +102,27 @@ GROUPS: dict[str, dict[str, type]] = {
 
 APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
+
+REQUESTS: dict[str, type] = {
+    "train": TrainRequest,
+    "evaluate": EvaluateRequest,
+    "evaluate_verify": ReexamineRequest,
+    "keygen": keys.KeygenRequest,
+    "keygen_recipient": keys.RecipientRequest,
+    "keygen_signer": keys.SignerRequest,
+    "keygen_trust": keys.TrustRequest,
+    "keygen_token": keys.TokenRequest,
+    "seal": sealed.SealRequest,
+    "seal_rewrap": sealed.RewrapRequest,
+    "seal_rotate": sealed.RotateRequest,
+    "seal_vouch": sealed.VouchRequest,
+    "seal_inspect": sealing.InspectRequest,
+    "seal_export": sealed.ExportRequest,
+    "seal_import": sealed.ImportRequest,
+    "unseal": sealing.UnsealRequest,
+    "verify": sealing.VerifyRequest,
+}
+"""What each door is asked for, by its root in `configs/`: a verb, or `<verb>_<action>`."""
 
 PARTS: tuple[type, ...] = (Compute, Judging, Sealing, Smoothing, Tracking, Watchdog)
 

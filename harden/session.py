@@ -11,6 +11,7 @@ import torch
 from harden.console import downloads, watching
 from harden.data import load
 from harden.drawing import draw
+from harden.environment import environment
 from harden.errors import HardenError, Interrupted
 from harden.files import alone
 from harden.ledger import Ledger, open_ledger
@@ -18,6 +19,7 @@ from harden.recording import Recorder
 from harden.spelling import spell
 from harden.training import Job, TrainRequest, results
 from harden.training import folder as place
+from harden.training.team import ALONE, Team
 
 logger = logging.getLogger(__name__)
 
@@ -25,11 +27,16 @@ logger = logging.getLogger(__name__)
 class Session:
     """A request whose data, device, network and initial weights have been found to fit each other."""
 
-    def __init__(self, request: TrainRequest) -> None:
+    def __init__(self, request: TrainRequest, team: Team = ALONE) -> None:
+        self.team = team
         if not request.objective.hardens:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
+        if not team.leads:
+            team.wait()  # the first process downloads, the others find it done
         with downloads() as progress:
             self.data = load(request.data, progress=progress)
+        if team.leads:
+            team.wait()
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
@@ -40,6 +47,7 @@ class Session:
             compute=request.compute,
             baseline=request.baseline,
             every=request.checkpoint_seconds,
+            team=team,
         )
         if self.job.from_sealed:
             logger.info("init is sealed: no checkpoints, which would hold its weights in the clear; so no resume")
@@ -68,6 +76,12 @@ class Session:
             ledger.close()
         return summary, ledger
 
+    def follow(self, folder: Path, stop: Callable[[], bool]) -> None:
+        """Runs the job beside the first process, which owns `folder`, the record and all that is printed."""
+        self.job.stop = stop
+        for _ in self.job.run(folder / place.CHECKPOINTS):
+            pass
+
     def _opened(self, folder: Path) -> Ledger:
         """The ledger; where it cannot be opened, a folder that was made for this run goes again."""
         try:
@@ -91,14 +105,14 @@ class Session:
         return ledger
 
     def _work(self, folder: Path, ledger: Ledger) -> dict[str, Any]:
-        recorder = Recorder(ledger)
-        recorder.begin(self.request, self.data)
+        recorder, where = Recorder(ledger), environment()  # now: the checkout may change while this runs
+        recorder.begin(self.request, self.data, where)
         with watching() as watch:
             for news in self.job.run(folder / place.CHECKPOINTS):
                 recorder(news)
                 watch(news)
         files = draw(self.job, folder)
-        summary = results.write(self.job, folder, run_id=ledger.run_id)
+        summary = results.write(self.job, folder, run_id=ledger.run_id, commit=where.get("commit"))
         names = (place.WEIGHTS, place.ORDINARY, place.CONFIG, place.SUMMARY)
         kept = [folder / name for name in names if (folder / name).exists()]
         recorder.end(summary, [*kept, *files])

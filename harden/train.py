@@ -4,16 +4,19 @@ Trains an ordinary model and a hardened one, attacks both on the same test image
 pictures into a folder, and records the run in MLflow.
 """
 
+import logging
 from pathlib import Path
 from typing import NoReturn
 
 from harden import door
 from harden.console import result_table
 from harden.errors import ConfigError
+from harden.kernels import preferring
 from harden.schema import recalled
 from harden.session import Session
 from harden.training import TrainRequest
 from harden.training import folder as place
+from harden.training.team import called, own_device, together
 from harden.unlocking import opening_weights
 
 
@@ -23,14 +26,22 @@ def main() -> NoReturn:
 
 
 def work(request: TrainRequest, overrides: list[str]) -> int:
-    """One run from request to table; 0."""
+    """One run from request to table; 0. Started by torchrun, one of the processes that share it."""
     folder = None
     if request.resume:
         request, folder = resumed(request.resume, overrides)
-    with opening_weights(request):
-        session = Session(request)  # all that can be wrong is found before a folder is made
-        folder = folder or place.fresh(request.name, request.output, overwrite=request.overwrite)
+    device = own_device(request.compute.where(), called())
+    with opening_weights(request), preferring(request.kernels), together(device) as team:
+        if not team.leads:
+            logging.getLogger().setLevel(logging.WARNING)
+        session = Session(request, team)  # all that can be wrong is found before a folder is made
+        if team.leads:
+            folder = folder or place.fresh(request.name, request.output, overwrite=request.overwrite)
+        folder = Path(team.told(folder))
         with door.stoppable() as stop:
+            if not team.leads:
+                session.follow(folder, stop)
+                return 0
             summary, ledger = session.run(folder, stop)
     result_table(summary, folder, ledger)
     return 0

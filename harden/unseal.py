@@ -23,15 +23,16 @@ def main() -> NoReturn:
 def work(request: UnsealRequest, _overrides: list[str]) -> int:
     """Writes the plain file; 0."""
     forbid_dumps()
-    desk, output = Desk(request), Path(str(request.output))
-    head = unseal_file(
-        Path(str(request.sealed)),
-        output,
-        desk.identity(request.identity),
-        trust=desk.trust(request),
-        overwrite=request.overwrite,
-        by=desk.provider,
-    )
+    output = Path(str(request.output))
+    with Desk(request) as desk:
+        head = unseal_file(
+            Path(str(request.sealed)),
+            output,
+            desk.identity(request.identity),
+            trust=desk.trust(request),
+            overwrite=request.overwrite,
+            by=desk.provider,
+        )
     facts = head.core.facts
     origin = f"signed by {head.core.signer}" if request.trust else "of unknown origin"
     sys.stdout.write(f"unsealed  {output}: model {facts.model_id}, epoch {facts.epoch}, {origin}\n")

@@ -8,8 +8,11 @@ it; out may be x_adv, and shares memory with no other argument. Nothing here is 
 
 What is guaranteed after rounding, for finite x_adv: the box exactly; the L-inf ball as the interval
 [x - eps, x + eps] computed in the tensors' dtype; the L2 and L1 balls to 1e-6 times max(eps, high - low).
-L-inf and uniform give the same bits in float32 on every engine (inputs without negative zeros); L2 and L1
-agree to 1e-6. Bad arguments raise ValueError.
+L-inf, uniform, start, Auto-PGD's move and paste give the same bits in float32 on every engine (inputs without negative
+zeros); L2, L1 and the losses agree to 1e-6. Bad arguments raise ValueError.
+
+What an engine allocates: numba, two rows of a sample's length for each thread in l2 and l1, nothing in the rest; cuda,
+nothing but the (n,) answer of `paste`; torch, temporaries as its operations need them.
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,8 @@ from harden.kernels import dispatch
 from harden.kernels.arguments import (
     agree,
     limits,
+    logits_fit,
+    numbers_fit,
     one_number_each,
     one_row_each,
     ordered,
@@ -31,29 +36,38 @@ from harden.kernels.arguments import (
     told,
     word,
 )
-from harden.kernels.dispatch import available, engine_for, using
+from harden.kernels.dispatch import ENGINES, Wanted, available, engine_for, preferring, using
 from harden.kernels.layers import Kind, Layer, Pair, Size
 
 if TYPE_CHECKING:
     from harden.kernels.chain import Chain
 
 __all__ = [
+    "ENGINES",
     "Kind",
     "Layer",
     "Pair",
     "Size",
+    "Wanted",
+    "apgd_linf",
     "available",
+    "dlr",
     "engine_for",
     "follower",
+    "keep_best",
+    "margin",
     "onto_plane",
     "paste",
+    "preferring",
     "project_l1",
     "project_l2",
     "project_linf",
+    "start_linf",
     "step_l1",
     "step_l2",
     "step_linf",
     "take_back",
+    "targeted_dlr",
     "uniform",
     "using",
 ]
@@ -229,6 +243,88 @@ def uniform(key: int, rows: Tensor, *, low: float, high: float, draw: int = 0, o
     key, draw = word("key", key, bits=64), word("draw", draw, bits=32)
     engine = dispatch.engine(rows, out)
     return engine.uniform(key, rows, low=low, span=span, draw=draw, out=out)
+
+
+def start_linf(
+    key: int, rows: Tensor, x: Tensor, *, eps: float, low: float, high: float, draw: int = 0, out: Tensor
+) -> Tensor:
+    """clip(x + eps * u, low, high) with u of `uniform` in [-1, 1): a random start that can be replayed."""
+    agree(out, x=x)
+    one_row_each(out, rows)
+    eps, low, high = limits(eps, low, high)
+    key, draw = word("key", key, bits=64), word("draw", draw, bits=32)
+    engine = dispatch.engine(x, rows, out)
+    return engine.start_linf(key, rows, x, eps=eps, low=low, high=high, draw=draw, out=out)
+
+
+def apgd_linf(
+    x_adv: Tensor,
+    before: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    size: Tensor,
+    share: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    """Auto-PGD's move (Croce and Hein 2020, arXiv 2003.01690, equation 3) from x_adv, which came from `before`.
+
+    z = P(x_adv + size * sign(gradient)), then P(x_adv + share (z - x_adv) + (1 - share) (x_adv - before)), with P as in
+    `project_linf` and sign(NaN) = 0. size: (n,), a step for each sample. out may be x_adv or `before`.
+    """
+    agree(out, x_adv=x_adv, before=before, gradient=gradient, x=x)
+    numbers_fit(out, size=size)
+    share, rest = single("share", share), single("1 - share", 1 - share)
+    eps, low, high = limits(eps, low, high)
+    ball = {"eps": eps, "low": low, "high": high}
+    engine = dispatch.engine(x_adv, before, gradient, x, size, out)
+    return engine.apgd_linf(x_adv, before, gradient, x, size=size, share=share, rest=rest, **ball, out=out)
+
+
+def keep_best(
+    x_adv: Tensor, gradient: Tensor, loss: Tensor, *, best: Tensor, best_gradient: Tensor, best_loss: Tensor
+) -> Tensor:
+    """Writes point, gradient and loss of each sample whose loss is above its best one so far; `best_loss`.
+
+    loss, best_loss: (n,). A loss of NaN counts as infinite, so that no network hides behind it. The others' rows are
+    neither read nor written by the compiled engines.
+    """
+    agree(best, x_adv=x_adv, gradient=gradient, best_gradient=best_gradient)
+    numbers_fit(best, loss=loss, best_loss=best_loss)
+    engine = dispatch.engine(x_adv, gradient, loss, best, best_gradient, best_loss)
+    return engine.keep_best(x_adv, gradient, loss, best=best, best_gradient=best_gradient, best_loss=best_loss)
+
+
+def margin(logits: Tensor, y: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    """max over j != y of z_j - z_y into `value`, (n,), and its gradient into `gradient`, (n, classes).
+
+    logits: (n, classes), at least 2 classes; y: int64 (n,). Among equal logits the first class counts. A row whose
+    label is none of the classes, or that has a logit which is not finite, gets NaN and a gradient of zeros.
+    """
+    logits_fit(logits, value, gradient, fewest=2, y=y)
+    return dispatch.engine(logits, y, value, gradient).margin(logits, y, value=value, gradient=gradient)
+
+
+def dlr(logits: Tensor, y: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    """The margin over z_(1) - z_(3) + 1e-12, the gap between first and third logit, and its gradient; else as `margin`.
+
+    At least 3 classes (Croce and Hein 2020, arXiv 2003.01690, equation 6).
+    """
+    logits_fit(logits, value, gradient, fewest=3, y=y)
+    return dispatch.engine(logits, y, value, gradient).dlr(logits, y, value=value, gradient=gradient)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    """(z_target - z_y) over z_(1) - (z_(3) + z_(4)) / 2 + 1e-12, and its gradient; else as `margin`.
+
+    target: int64 (n,), treated as y is. At least 4 classes (Croce and Hein 2020, equation 7).
+    """
+    logits_fit(logits, value, gradient, fewest=4, y=y, target=target)
+    engine = dispatch.engine(logits, y, target, value, gradient)
+    return engine.targeted_dlr(logits, y, target, value=value, gradient=gradient)
 
 
 def follower(layers: Sequence[Layer], count: int) -> "Chain":

@@ -70,6 +70,25 @@ def one_number_each(out: Tensor, numbers: Tensor) -> None:
         raise ValueError(f"offset is {told(numbers)}, out is {told(out)}; wanted one number a sample")
 
 
+def numbers_fit(out: Tensor, **numbers: Tensor) -> None:
+    """Raises ValueError unless each of `numbers` is (n,) of `out`'s dtype and device."""
+    for name, one in numbers.items():
+        if one.shape != out.shape[:1] or one.dtype != out.dtype or one.device != out.device:
+            raise ValueError(f"{name} is {told(one)}, the points are {told(out)}; wanted one number a sample")
+
+
+def logits_fit(logits: Tensor, value: Tensor, gradient: Tensor, *, fewest: int, **classes: Tensor) -> None:
+    """Raises ValueError unless `logits` is (n, `fewest` or more), and values, gradients and `classes` fit it."""
+    if logits.ndim != 2 or logits.shape[1] < fewest or logits.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"logits must be (n, {fewest} or more) in float32 or float64, got {told(logits)}")
+    for name, one, shape in (("value", value, logits.shape[:1]), ("gradient", gradient, logits.shape)):
+        if one.shape != shape or one.dtype != logits.dtype or one.device != logits.device:
+            raise ValueError(f"{name} is {told(one)}, logits is {told(logits)}")
+    for name, one in classes.items():
+        if one.shape != logits.shape[:1] or one.dtype != torch.int64 or one.device != logits.device:
+            raise ValueError(f"{name} is {told(one)}, logits is {told(logits)}; wanted one int64 class a sample")
+
+
 def patches_fit(x_adv: Tensor, corner: Tensor, old: Tensor, side: int) -> None:
     """Raises ValueError unless `x_adv` is contiguous (n, c, h, w), `corner` int64 (n,), `old` (n, c, side, side)."""
     if x_adv.ndim != 4 or not x_adv.is_contiguous():

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harden.kernels import loops
+from harden.kernels import ascents, loops
 from harden.kernels.loops import Floats
 
 
@@ -132,6 +132,65 @@ def take_back(x_adv: Tensor, corner: Tensor, kept: Tensor, *, side: int, old: Te
 def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
     words = key & 0xFFFFFFFF, key >> 32
     return _compute(loops.uniform, *words, rows.numpy(), draw, np.float32(low), np.float32(span), out=out)
+
+
+def start_linf(
+    key: int, rows: Tensor, x: Tensor, *, eps: float, low: float, high: float, draw: int, out: Tensor
+) -> Tensor:
+    words = key & 0xFFFFFFFF, key >> 32
+    limits = np.float32(eps), np.float32(low), np.float32(high)
+    return _compute(ascents.start_linf, *words, rows.numpy(), draw, _array(x), *limits, out=out)
+
+
+def apgd_linf(
+    x_adv: Tensor,
+    before: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    *,
+    size: Tensor,
+    share: float,
+    rest: float,
+    eps: float,
+    low: float,
+    high: float,
+    out: Tensor,
+) -> Tensor:
+    arrays = *map(_array, (x_adv, before, gradient, x)), numpy_of(size)
+    return _compute(ascents.apgd_linf, *arrays, *map(np.float32, (share, rest, eps, low, high)), out=out)
+
+
+def keep_best(
+    x_adv: Tensor, gradient: Tensor, loss: Tensor, *, best: Tensor, best_gradient: Tensor, best_loss: Tensor
+) -> Tensor:
+    arrays = _array(x_adv), _array(gradient), numpy_of(loss), _array(best), _array(best_gradient), numpy_of(best_loss)
+    _share_threads(best)
+    with _TURN:
+        ascents.keep_best(*arrays)
+    for one in (best, best_gradient, best_loss):
+        torch.autograd.graph.increment_version(one)
+    return best_loss
+
+
+def margin(logits: Tensor, y: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    return _loss(ascents.margin, logits, y, value=value, gradient=gradient)
+
+
+def dlr(logits: Tensor, y: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    return _loss(ascents.dlr, logits, y, value=value, gradient=gradient)
+
+
+def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor, *, value: Tensor, gradient: Tensor) -> Tensor:
+    return _loss(ascents.targeted_dlr, logits, y, target, value=value, gradient=gradient)
+
+
+def _loss(loop: Callable[..., None], *tensors: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    _share_threads(gradient)
+    with _TURN:
+        loop(*map(numpy_of, tensors), numpy_of(gradient), numpy_of(value))
+    torch.autograd.graph.increment_version(gradient)
+    torch.autograd.graph.increment_version(value)
+    return value
 
 
 def _run(

@@ -9,27 +9,32 @@ import math
 import torch
 from torch import Tensor
 
-_MASK = 0xFFFFFFFF
+from harden.kernels.exact import apgd_linf, keep_best, project_linf, start_linf, step_linf, uniform
+from harden.kernels.logits import dlr, margin, targeted_dlr
+
+__all__ = [
+    "apgd_linf",
+    "dlr",
+    "keep_best",
+    "margin",
+    "onto_plane",
+    "paste",
+    "project_l1",
+    "project_l2",
+    "project_linf",
+    "start_linf",
+    "step_l1",
+    "step_l2",
+    "step_linf",
+    "take_back",
+    "targeted_dlr",
+    "uniform",
+]
+
 _TINY = 1e-30
 _NEWTON_STEPS = 12  # more than were ever needed on images
 _STRETCHES = 12  # three to six are usual: each passes all kinks that the one before uncovered
 _BISECTIONS = 32  # a bracket of the longest change over 2**32: below float32's resolution of a pixel
-
-
-@torch.no_grad()
-def step_linf(
-    x_adv: Tensor,
-    gradient: Tensor,
-    x: Tensor,
-    *,
-    step: float,
-    eps: float,
-    low: float,
-    high: float,
-    out: Tensor,
-) -> Tensor:
-    torch.add(x_adv, torch.sign(gradient).mul_(step), out=out)
-    return project_linf(out, x, eps=eps, low=low, high=high, out=out)
 
 
 @torch.no_grad()
@@ -70,15 +75,6 @@ def step_l1(
     each = (step / _total(moves).clamp_(min=1)).to(x_adv.dtype)
     torch.add(x_adv, torch.sign(gradient).mul_(moves).mul_(each), out=out)
     return project_l1(out, x, eps=eps, low=low, high=high, out=out)
-
-
-@torch.no_grad()
-def project_linf(x_adv: Tensor, x: Tensor, *, eps: float, low: float, high: float, out: Tensor) -> Tensor:
-    edge = x - eps
-    torch.maximum(x_adv, edge, out=out)
-    torch.add(x, eps, out=edge)
-    torch.minimum(out, edge, out=out)
-    return out.clamp_(low, high)
 
 
 @torch.no_grad()
@@ -160,29 +156,6 @@ def _window(corner: Tensor, side: int, images: Tensor) -> tuple[Tensor, Tensor]:
     steps = torch.arange(side, device=corner.device)
     inside = (corner * fits)[:, None] + (steps[:, None] * width + steps).flatten()
     return inside[:, None].expand(-1, images.shape[1], -1), fits[:, None, None]
-
-
-@torch.no_grad()
-def uniform(key: int, rows: Tensor, *, low: float, span: float, draw: int, out: Tensor) -> Tensor:
-    elements = math.prod(out.shape[1:])
-    block = torch.arange(-(-elements // 4), device=rows.device)
-    id_low, id_high = (rows & _MASK)[:, None], (rows >> 32 & _MASK)[:, None]
-    words = torch.stack(philox((block[None], id_low, id_high, torch.full_like(block, draw)), key), dim=-1)
-    u = (words.flatten(1)[:, :elements] >> 8).to(torch.float32).mul_(2.0**-24)
-    torch.mul(u.reshape(out.shape), span, out=out)
-    return out.add_(low)
-
-
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four words of Philox4x32-10 at `counter`: int64 tensors of 32-bit values that broadcast."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key & _MASK, key >> 32
-    for _ in range(10):
-        # int64 wraps, and a wrapped product has the bits of the unsigned one.
-        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = (p1 >> 32 & _MASK) ^ c1 ^ k0, p1 & _MASK, (p0 >> 32 & _MASK) ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + 0x9E3779B9) & _MASK, (k1 + 0xBB67AE85) & _MASK
-    return c0, c1, c2, c3
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -23,16 +23,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SHORT = 1e-9  # how much of eps may be left unused: Newton's method aims below eps, or rounding would exceed it
 # Of a number, 0.75 to 1.5 of its last place: rounds to one. nextafter, never vectorised, takes 10 ns a pixel.
-_ONE_ULP = np.float32(0.75 * 2.0**-23)
+_ONE_ULP: Any = np.float32(0.75 * 2.0**-23)
 _CLOSE = 1e-7  # which share of the way to a plane may be missing: float32's own rounding
 _TRIALS = 320  # four to seven are usual; 320 leave 40 halvings, a float32's worth, should Newton never help
 
 
-def _loop(function: Function) -> Function:
+def loop(function: Function) -> Function:
     return cast(Function, numba.njit(parallel=True, nogil=True, error_model="numpy")(function))
 
 
-def _serial(function: Function) -> Function:
+def serial(function: Function) -> Function:
     return cast(Function, numba.njit(error_model="numpy")(function))
 
 
@@ -41,34 +41,35 @@ def _sum(function: Function) -> Function:
     return cast(Function, numba.njit(error_model="numpy", fastmath={"reassoc"})(function))
 
 
-_ascended = _serial(rules.ascended)
-_clipped = _serial(rules.clipped)
-_can_ascend = _serial(rules.can_ascend)
-_room_for = _serial(rules.room_for)
-_shrunk = _serial(rules.shrunk)
-_philox_round = _serial(rules.philox_round)
-_next_key = _serial(rules.next_key)
-_fraction = _serial(rules.fraction)
+ascended = serial(rules.ascended)
+clipped = serial(rules.clipped)
+_can_ascend = serial(rules.can_ascend)
+_room_for = serial(rules.room_for)
+_shrunk = serial(rules.shrunk)
+_added_inwards = serial(rules.added_inwards)
+_philox_round = serial(rules.philox_round)
+_next_key = serial(rules.next_key)
+fraction = serial(rules.fraction)
 
 
-@_loop
+@loop
 def step_linf(
     x_adv: Floats, gradient: Floats, x: Floats, step: float, eps: float, low: float, high: float, out: Floats
 ) -> None:
     for i in prange(len(out)):
         for j in range(out.shape[1]):
-            moved = _ascended(x_adv[i, j], gradient[i, j], step)
-            out[i, j] = _clipped(_clipped(moved, x[i, j] - eps, x[i, j] + eps), low, high)
+            moved = ascended(x_adv[i, j], gradient[i, j], step)
+            out[i, j] = clipped(clipped(moved, x[i, j] - eps, x[i, j] + eps), low, high)
 
 
-@_loop
+@loop
 def project_linf(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out: Floats) -> None:
     for i in prange(len(out)):
         for j in range(out.shape[1]):
-            out[i, j] = _clipped(_clipped(x_adv[i, j], x[i, j] - eps, x[i, j] + eps), low, high)
+            out[i, j] = clipped(clipped(x_adv[i, j], x[i, j] - eps, x[i, j] + eps), low, high)
 
 
-@_loop
+@loop
 def step_l2(
     x_adv: Floats, gradient: Floats, x: Floats, step: float, eps: float, low: float, high: float, out: Floats
 ) -> None:
@@ -77,13 +78,13 @@ def step_l2(
         _into_l2(out[i], x[i], eps, low, high, out[i])
 
 
-@_loop
+@loop
 def project_l2(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out: Floats) -> None:
     for i in prange(len(out)):
         _into_l2(x_adv[i], x[i], eps, low, high, out[i])
 
 
-@_loop
+@loop
 def step_l1(
     x_adv: Floats,
     gradient: Floats,
@@ -100,13 +101,13 @@ def step_l1(
         _into_l1(out[i], x[i], eps, low, high, out[i])
 
 
-@_loop
+@loop
 def project_l1(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out: Floats) -> None:
     for i in prange(len(out)):
         _into_l1(x_adv[i], x[i], eps, low, high, out[i])
 
 
-@_loop
+@loop
 def onto_plane(
     point: Floats, normal: Floats, offset: Floats, low: Single, high: Single, euclidean: bool, out: Floats
 ) -> None:
@@ -114,7 +115,7 @@ def onto_plane(
         _onto_plane(point[i], normal[i], offset[i], euclidean, low, high, out[i])
 
 
-@_loop
+@loop
 def paste(
     x_adv: Floats,
     x: Floats,
@@ -131,23 +132,23 @@ def paste(
         changed[i] = _pasted(x_adv[i], x[i], corner[i], leap[i], side, eps, low, high, old[i])
 
 
-@_loop
+@loop
 def take_back(x_adv: Floats, corner: Ids, kept: Flags, side: int, old: Floats) -> None:
     for i in prange(len(x_adv)):
         if not kept[i]:
             _taken_back(x_adv[i], corner[i], side, old[i])
 
 
-@_loop
+@loop
 def uniform(k0: int, k1: int, rows: Ids, draw: int, low: Single, span: Single, out: Floats) -> None:
     for i in prange(len(out)):
         for block in range((out.shape[1] + 3) // 4):
             words = philox(block, rows[i] & 0xFFFFFFFF, rows[i] >> 32 & 0xFFFFFFFF, draw, k0, k1)
             for place in range(min(4, out.shape[1] - 4 * block)):
-                out[i, 4 * block + place] = low + span * np.float32(_fraction(words[place]))
+                out[i, 4 * block + place] = low + span * np.float32(fraction(words[place]))
 
 
-@_serial
+@serial
 def philox(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, int, int, int]:
     """The four words of Philox4x32-10 at a counter under a key, all of them 32-bit words in int64."""
     for _ in range(10):
@@ -156,7 +157,7 @@ def philox(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, i
     return c0, c1, c2, c3
 
 
-@_serial
+@serial
 def _along_gradient(x_adv: Floats, gradient: Floats, step: float, out: Floats) -> None:
     norm = np.float32(math.sqrt(_squares(gradient)))
     moves = 0 < norm < np.inf
@@ -164,7 +165,7 @@ def _along_gradient(x_adv: Floats, gradient: Floats, step: float, out: Floats) -
         out[j] = x_adv[j] + gradient[j] / norm * step if moves else x_adv[j]
 
 
-@_serial
+@serial
 def _into_l2(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out: Floats) -> None:
     change = _difference(x_adv, x)
     norm = np.float32(math.sqrt(_squares(change)))
@@ -175,13 +176,13 @@ def _into_l2(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out:
         share = np.float32(_stretch(np.abs(change), room, float(norm), eps))
         for j in range(len(out)):
             kept = math.copysign(min(abs(change[j]) * share, room[j]), change[j])
-            out[j] = _clipped(_added_inwards(x[j], kept), low, high)
+            out[j] = clipped(_added_inwards(x[j], kept, _ONE_ULP), low, high)
     else:
         for j in range(len(out)):
-            out[j] = _clipped(x_adv[j], low, high)
+            out[j] = clipped(x_adv[j], low, high)
 
 
-@_serial
+@serial
 def _stretch(length: Floats, room: Floats, norm: float, eps: float) -> float:
     """The largest share of `length`, 1 at most, whose part inside the room is no longer than eps.
 
@@ -211,7 +212,7 @@ def _stretched(length: Floats, room: Floats, share: float) -> tuple[float, float
     return cut, rest
 
 
-@_serial
+@serial
 def _onto_plane(
     point: Floats, normal: Floats, offset: float, euclidean: bool, low: Single, high: Single, out: Floats
 ) -> None:
@@ -226,7 +227,7 @@ def _onto_plane(
         out[j] = math.copysign(size, way * normal[j]) if weight[j] > 0 else np.float32(0)
 
 
-@_serial
+@serial
 def _plane_reach(weight: Floats, room: Floats, wanted: float, euclidean: bool) -> float:
     """The r at which the weighted sum of min(r speed, room) is `wanted`, met from below by Newton's method."""
     reach = 0.0
@@ -251,7 +252,7 @@ def _plane_sum(weight: Floats, room: Floats, reach: Single, euclidean: bool) -> 
     return total, slope
 
 
-@_serial
+@serial
 def _pasted(
     point: Floats,
     x: Floats,
@@ -271,14 +272,14 @@ def _pasted(
         for i in range(side):
             for j in range(side):
                 before, centre = point[channel, row + i, column + j], x[channel, row + i, column + j]
-                after = _clipped(_clipped(before + leap[channel], centre - eps, centre + eps), low, high)
+                after = clipped(clipped(before + leap[channel], centre - eps, centre + eps), low, high)
                 old[channel, i, j] = before
                 point[channel, row + i, column + j] = after
                 changed |= after != before
     return changed
 
 
-@_serial
+@serial
 def _taken_back(point: Floats, corner: int, side: int, old: Floats) -> None:
     channels, height, width = point.shape
     row, column = corner // width, corner % width
@@ -288,7 +289,7 @@ def _taken_back(point: Floats, corner: int, side: int, old: Floats) -> None:
         point[channel, row : row + side, column : column + side] = old[channel]
 
 
-@_serial
+@serial
 def _difference(x_adv: Floats, x: Floats) -> Floats:
     """x_adv - x in memory of its own: a loop that writes to what it reads is not vectorised."""
     change = np.empty_like(x)
@@ -305,7 +306,7 @@ def _squares(vector: Floats) -> float:
     return total
 
 
-@_serial
+@serial
 def _along_steepest(
     x_adv: Floats, gradient: Floats, step: float, low: float, high: float, count: int, out: Floats
 ) -> None:
@@ -316,10 +317,10 @@ def _along_steepest(
     least = max(1, _nth_largest(bits, count))
     each = step / max(1, _count_from(bits, least))
     for j in range(len(out)):
-        out[j] = _ascended(x_adv[j], gradient[j], each) if bits[j] >= least else x_adv[j]
+        out[j] = ascended(x_adv[j], gradient[j], each) if bits[j] >= least else x_adv[j]
 
 
-@_serial
+@serial
 def _nth_largest(numbers: NDArray[np.int32], n: int) -> int:
     """The n-th largest of numbers >= 0, bit by bit from the top: 31 vectorised passes.
 
@@ -333,7 +334,7 @@ def _nth_largest(numbers: NDArray[np.int32], n: int) -> int:
     return found
 
 
-@_serial
+@serial
 def _count_from(numbers: NDArray[np.int32], least: int) -> int:
     lowest, count = np.int32(least), np.int32(0)  # 32 bits wide, so that twice as many fit a register
     for j in range(len(numbers)):
@@ -341,7 +342,7 @@ def _count_from(numbers: NDArray[np.int32], least: int) -> int:
     return int(count)
 
 
-@_serial
+@serial
 def _into_l1(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out: Floats) -> None:
     change, room = _difference(x_adv, x), np.empty_like(x)
     for j in range(len(x)):
@@ -350,13 +351,13 @@ def _into_l1(x_adv: Floats, x: Floats, eps: float, low: float, high: float, out:
     if lam > 0:
         for j in range(len(out)):
             kept = math.copysign(np.float32(_shrunk(abs(change[j]), lam, room[j])), change[j])
-            out[j] = _clipped(_added_inwards(x[j], kept), low, high)
+            out[j] = clipped(_added_inwards(x[j], kept, _ONE_ULP), low, high)
     else:
         for j in range(len(out)):
-            out[j] = _clipped(x_adv[j], low, high)
+            out[j] = clipped(x_adv[j], low, high)
 
 
-@_serial
+@serial
 def _shrinkage(length: Floats, room: Floats, eps: float) -> float:
     """The least lam >= 0, met from above, at which the shrunk lengths sum to eps at most.
 
@@ -386,14 +387,3 @@ def _shrunk_sum(length: Floats, lam: float, room: Floats) -> tuple[float, int]:
         total += _shrunk(length[j], lam, room[j])
         falling += 0 < length[j] - lam < room[j]
     return total, falling
-
-
-@_serial
-def _added_inwards(x: float, change: float) -> float:
-    """x + change, rounded so that it is no farther from x than `change` says.
-
-    Rounded to nearest, 150,528 pixels of one colour all err to the same side, and the ball is left.
-    """
-    total = x + change
-    back = total - x
-    return total - math.copysign(abs(total) * _ONE_ULP, back) if abs(back) > abs(change) else total

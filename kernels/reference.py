@@ -5,6 +5,7 @@ compute in float32, as the engines must to the bit; L2 and L1 compute in float64
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +103,92 @@ def uniform(key: int, rows: NDArray[np.int64], pixels: int, *, low: float, high:
             word = philox(counter, (key % 2**32, key // 2**32))[element % 4]
             out[i, element] = np.float32(low) + span * np.float32((word >> 8) / 2**24)
     return out
+
+
+def start_linf(
+    key: int, rows: NDArray[np.int64], x: Floats, *, eps: float, low: float, high: float, draw: int = 0
+) -> Floats:
+    return _cut(x + np.float32(eps) * uniform(key, rows, x.shape[1], low=-1.0, high=1.0, draw=draw), low, high)
+
+
+def apgd_linf(
+    x_adv: Floats,
+    before: Floats,
+    gradient: Floats,
+    x: Floats,
+    *,
+    size: Floats,
+    share: float,
+    eps: float,
+    low: float,
+    high: float,
+) -> Floats:
+    limits = {"eps": eps, "low": low, "high": high}
+    sign = np.where(np.isnan(gradient), 0, np.sign(gradient)).astype(np.float32)
+    z = project_linf(x_adv + size[:, None] * sign, x, **limits)
+    onward, inertia = np.float32(share) * (z - x_adv), np.float32(1 - share) * (x_adv - before)
+    return project_linf(x_adv + onward + inertia, x, **limits)
+
+
+def keep_best(
+    x_adv: Floats, gradient: Floats, loss: Floats, best: Floats, best_gradient: Floats, best_loss: Floats
+) -> tuple[Floats, Floats, Floats]:
+    loss = np.where(np.isnan(loss), np.float32(np.inf), loss)
+    better = loss > best_loss
+    rows = better[:, None]
+    return (
+        np.where(rows, x_adv, best),
+        np.where(rows, gradient, best_gradient),
+        np.where(better, loss, best_loss),
+    )
+
+
+def margin(logits: Floats, y: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Values (n,) and gradients (n, classes), as `dlr` and `targeted_dlr` give them."""
+    return _losses(logits, y, y, lambda z, label, _: (_rival(z, label), [], 0.0))
+
+
+def dlr(logits: Floats, y: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    return _losses(logits, y, y, lambda z, label, _: (_rival(z, label), [(_ranked(z)[2], 1.0)], 1.0))
+
+
+def targeted_dlr(logits: Floats, y: NDArray[np.int64], target: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    return _losses(logits, y, target, lambda z, _, aim: (aim, [(rank, 0.5) for rank in _ranked(z)[2:4]], 1.0))
+
+
+Shape = Callable[[Doubles, int, int], tuple[int, list[tuple[int, float]], float]]
+"""Logits, label, target -> whose lead is meant; the ranks below the gap with their weights; whether there is a gap."""
+
+
+def _losses(logits: Floats, y: NDArray[np.int64], target: NDArray[np.int64], shape: Shape) -> tuple[Floats, Floats]:
+    value, gradient = np.full(len(logits), np.nan), np.zeros(logits.shape)
+    classes = range(logits.shape[1])
+    for i, (label, aim) in enumerate(zip(y.tolist(), target.tolist(), strict=True)):
+        z = logits[i].astype(np.float64)
+        if label not in classes or aim not in classes or not np.isfinite(z).all():
+            continue
+        ahead, below, has_gap = shape(z, label, aim)
+        slope = np.zeros_like(z)
+        slope[ahead] += 1
+        slope[label] -= 1
+        gap, slope_of_gap = 1.0, np.zeros_like(z)
+        if has_gap:
+            gap = z[_ranked(z)[0]] - sum(weight * z[rank] for rank, weight in below) + 1e-12
+            slope_of_gap[_ranked(z)[0]] += 1
+            for rank, weight in below:
+                slope_of_gap[rank] -= weight
+        value[i] = (z[ahead] - z[label]) / gap
+        gradient[i] = (slope - value[i] * slope_of_gap) / gap
+    return value.astype(np.float32), gradient.astype(np.float32)
+
+
+def _ranked(z: Doubles) -> list[int]:
+    """Classes by falling logit, the lower one first among equals."""
+    return sorted(range(len(z)), key=lambda k: (-z[k], k))
+
+
+def _rival(z: Doubles, label: int) -> int:
+    return next(k for k in _ranked(z) if k != label)
 
 
 def philox(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from harden.kernels.layers import Kind
-from harden.kernels.loops import Flags, Floats, Function, Ids, _loop, _serial
+from harden.kernels.loops import Flags, Floats, Function, Ids, loop, serial
 
 CONVOLUTION, DENSE, SCALE, RECTIFIER, MEAN, MAXIMUM = map(int, Kind)
 
@@ -28,7 +28,7 @@ def _contracted(function: Function) -> Function:
     return cast(Function, numba.njit(error_model="numpy", fastmath={"contract"})(function))
 
 
-@_loop
+@loop
 def follow(
     point: Floats,
     old: Floats,
@@ -59,7 +59,7 @@ def follow(
                 answer[i, k] += one[k]
 
 
-@_loop
+@loop
 def settle(
     kept: Flags, program: Ids, values: Floats, moved: Floats, windows: Ids, logits: Floats, answer: Floats
 ) -> None:
@@ -76,7 +76,7 @@ def settle(
                         values[i, first:last] = moved[i, first:last]
 
 
-@_serial
+@serial
 def _begun(point: Floats, old: Floats, corner: int, out: Floats) -> tuple[int, int, int, int]:
     """The window of changed pixels, and by how much each changed."""
     channels, _, width = point.shape
@@ -88,7 +88,7 @@ def _begun(point: Floats, old: Floats, corner: int, out: Floats) -> tuple[int, i
     return row, row + side, column, column + side
 
 
-@_serial
+@serial
 def _passed(
     window: tuple[int, int, int, int],
     layer: Ids,
@@ -118,7 +118,7 @@ def _passed(
     return reached
 
 
-@_serial
+@serial
 def _reached(window: tuple[int, int, int, int], layer: Ids) -> tuple[int, int, int, int]:
     """The outputs of a sliding layer that see anything of the window; none may."""
     top, bottom = _seen(window[0], window[1], layer[KERNEL], layer[STRIDE], layer[PAD], layer[HIGH])
@@ -126,14 +126,14 @@ def _reached(window: tuple[int, int, int, int], layer: Ids) -> tuple[int, int, i
     return top, bottom, left, right
 
 
-@_serial
+@serial
 def _seen(first: int, last: int, kernel: int, stride: int, pad: int, count: int) -> tuple[int, int]:
     begin = max((first + pad - kernel + stride) // stride, 0)
     end = min((last - 1 + pad) // stride + 1, count)
     return min(begin, end), end
 
 
-@_serial
+@serial
 def _scaled(window: tuple[int, int, int, int], layer: Ids, scale: Floats, change: Floats) -> None:
     width, channels = layer[WIDTH], layer[CHANNELS]
     for i in range(window[0], window[1]):
@@ -142,7 +142,7 @@ def _scaled(window: tuple[int, int, int, int], layer: Ids, scale: Floats, change
                 change[(i * width + j) * channels + c] *= scale[c]
 
 
-@_serial
+@serial
 def _rectified(
     window: tuple[int, int, int, int], layer: Ids, slope: float, values: Floats, moved: Floats, change: Floats
 ) -> None:
@@ -155,7 +155,7 @@ def _rectified(
             change[k] = max(after, zero) - max(before, zero) + slope * (min(after, zero) - min(before, zero))
 
 
-@_serial
+@serial
 def _multiplied(window: tuple[int, int, int, int], layer: Ids, weight: Floats, change: Floats, out: Floats) -> None:
     width, channels, count = layer[WIDTH], layer[CHANNELS], layer[DEEP]
     most = (window[3] - window[2]) * channels
@@ -166,7 +166,7 @@ def _multiplied(window: tuple[int, int, int, int], layer: Ids, weight: Floats, c
         _added(total, weight, which, by, found)
 
 
-@_serial
+@serial
 def _found(change: Floats, first: int, most: int, base: int, which: Ids, by: Floats) -> int:
     """How many of `most` differences from `first` on are not zero; their numbers, from `base`, and what they are.
 
@@ -196,14 +196,14 @@ def _added(total: Floats, weight: Floats, which: Ids, by: Floats, found: int) ->
             total[m] += first * a[m]
 
 
-@_serial
+@serial
 def _cleared(window: tuple[int, int, int, int], layer: Ids, out: Floats) -> None:
     width, channels = layer[WIDE], layer[DEEP]
     for i in range(window[0], window[1]):
         out[(i * width + window[2]) * channels : (i * width + window[3]) * channels] = 0
 
 
-@_serial
+@serial
 def _convolved(
     window: tuple[int, int, int, int],
     reached: tuple[int, int, int, int],
@@ -229,7 +229,7 @@ def _convolved(
                     _added(out[place : place + deep], weight[begin:], which, by, found)
 
 
-@_serial
+@serial
 def _averaged(
     window: tuple[int, int, int, int],
     reached: tuple[int, int, int, int],
@@ -250,7 +250,7 @@ def _averaged(
                         out[(row * wide + column) * channels + c] += share * change[(i * width + j) * channels + c]
 
 
-@_serial
+@serial
 def _highest(
     window: tuple[int, int, int, int],
     reached: tuple[int, int, int, int],

@@ -6,6 +6,9 @@ would carry the whole expression there.
 
 _MASK = 0xFFFFFFFF
 
+Rank = tuple[float, int]
+Ranks = tuple[Rank, Rank, Rank, Rank]
+
 
 def ascended(value: float, slope: float, step: float) -> float:
     """`value` moved by `step` in the direction of `slope`'s sign; not at all for zero and NaN."""
@@ -40,6 +43,33 @@ def room_for(change: float, x: float, low: float, high: float) -> float:
 def shrunk(length: float, lam: float, room: float) -> float:
     """A change's length after soft thresholding by `lam`, but no longer than `room`."""
     return min(max(length - lam, 0.0), room)
+
+
+def added_inwards(x: float, change: float, ulp: float) -> float:
+    """`x` + `change`, rounded so that it is no farther from `x` than `change` says; `ulp`: a number's last place.
+
+    Rounded to nearest, 150,528 pixels of one colour all err to the same side, and the ball is left.
+    """
+    total = x + change
+    back = total - x
+    if abs(back) <= abs(change):
+        return total
+    pull = abs(total) * ulp
+    return total - pull if back > 0 else total + pull
+
+
+def joined_top(top: "Ranks", value: float, index: int) -> "Ranks":
+    """`top`, the four largest values so far with their indices, once `value` at `index` has come."""
+    (v1, i1), (v2, i2), (v3, i3), (v4, _) = top
+    if value > v1:
+        return (value, index), (v1, i1), (v2, i2), (v3, i3)
+    if value > v2:
+        return (v1, i1), (value, index), (v2, i2), (v3, i3)
+    if value > v3:
+        return (v1, i1), (v2, i2), (value, index), (v3, i3)
+    if value > v4:
+        return (v1, i1), (v2, i2), (v3, i3), (value, index)
+    return top
 
 
 def philox_round(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, int, int, int]:

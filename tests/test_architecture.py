@@ -56,6 +56,8 @@ LOBBY: dict[str, set[str]] = {
     "reexamination": {"loading", "stages", "schema", "examination", "showcase"},
     "asking": set(),
     "pairs": {"asking"},
+    "crossing": {"asking"},
+    "vouching": set(),
     "unlocking": {"asking"},
     "sheets": set(),
 }
@@ -87,6 +89,7 @@ FOREIGN: dict[str, set[str]] = {
     "pkcs11": {"sealing"},
     "safetensors": {"data", "models", "training", "evaluation"},
     "numba": {"kernels"},
+    "cuda": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
     | {"evaluation/unseen/corruptions"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
@@ -225,8 +228,28 @@ def test_what_must_be_light_loads_nothing_heavy(what: str) -> None:
     assert fresh(f"import {what}, sys; print(sorted({heavy} & set(sys.modules)))") == "[]"
 
 
-def test_a_door_loads_mlflow_and_scikit_learn_only_when_it_needs_them() -> None:
-    assert fresh("import harden.train, sys; print(sorted({'mlflow', 'sklearn'} & set(sys.modules)))") == "[]"
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_a_door_loads_what_is_large_only_when_it_needs_it(verb: str) -> None:
+    """Of sealing too: every request can name keys, few runs do."""
+    code = f"import harden.{verb}, sys; print(sorted({{'mlflow', 'sklearn', 'cryptography'}} & set(sys.modules)))"
+    assert fresh(code) == "[]"
+
+
+@pytest.mark.parametrize("what", ["harden.sealing", "harden.sealing.request", "harden.complaint"])
+def test_what_every_door_imports_of_sealing_is_without_cryptography(what: str) -> None:
+    assert fresh(f"import {what}, sys; print('cryptography' in sys.modules)") == "False"
+
+
+@pytest.mark.parametrize("first", ["harden.sealing.rewrapping", "harden.sealing.rotating", "harden.sealing.provider"])
+def test_a_name_of_sealing_is_the_same_whatever_was_imported_before(first: str) -> None:
+    """Importing a file sets a name in its package: none of those may hide a function of that name."""
+    code = f"""
+import {first}
+from harden import sealing
+kinds = {{type(getattr(sealing, name)).__name__ for name in sealing.__all__}}
+print("module" in kinds, set(sealing.__all__) <= set(dir(sealing)), hasattr(sealing, "nonsense"))
+"""
+    assert fresh(code) == "False True False"
 
 
 def test_kernels_and_attacks_get_by_with_torch_and_numpy() -> None:

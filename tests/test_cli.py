@@ -255,3 +255,17 @@ def _drained(handle: int) -> str:
         pass
     os.close(handle)
     return b"".join(parts).decode(errors="replace")
+
+
+@pytest.mark.slow
+def test_a_sweep_by_joblib_runs_in_processes_of_its_own_and_its_exit_code_is_theirs(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="hydra-joblib-launcher is not installed")
+    words = ["-m", "hydra/launcher=cores", "+attack=fgsm", "seed=1,2", *TINY, QUIET]
+    done = call(command("train", *words), tmp_path, environment)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs").glob("*/summary.json"))) == 2
+    refused = call(command("train", *words, "init=nowhere.safetensors"), tmp_path, environment)
+    assert refused.returncode == 1, refused.stderr
+    assert "nowhere.safetensors" in refused.stderr

@@ -1,5 +1,6 @@
 """Every option composes into its dataclass, and no number is written twice."""
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 from functools import cache
@@ -12,32 +13,19 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harden import door
+from harden.__main__ import VERBS
 from harden.attacks import Fgsm, Keep, Pgd
 from harden.data import Digits, Mnist
-from harden.evaluation.request import EvaluateRequest, VerifyRequest
+from harden.evaluation.request import EvaluateRequest
 from harden.models import Mlp
-from harden.schema import APPENDED, GROUPS, KNOWN, fields_of, register
-from harden.sealing import request as sealing
+from harden.schema import APPENDED, GROUPS, KNOWN, REQUESTS, fields_of, register
+from harden.sealing.request_files import SealRequest
 from harden.spelling import read, spell
 from harden.threat import Norm, ThreatModel
 from harden.training import Clean, Madry, TrainRequest
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-ROOTS: dict[str, type] = {
-    "train": TrainRequest,
-    "evaluate": EvaluateRequest,
-    "evaluate_verify": VerifyRequest,
-    "keygen": sealing.KeygenRequest,
-    "keygen_recipient": sealing.RecipientRequest,
-    "keygen_signer": sealing.SignerRequest,
-    "keygen_trust": sealing.TrustRequest,
-    "seal": sealing.SealRequest,
-    "seal_rewrap": sealing.RewrapRequest,
-    "seal_rotate": sealing.RotateRequest,
-    "seal_inspect": sealing.InspectRequest,
-    "unseal": sealing.UnsealRequest,
-    "verify": sealing.VerifyRequest,
-}
 CHOICES = [(group, option) for group, options in GROUPS.items() for option in options]
 ENOUGH = {"objective": ["+attack=pgd"], "attack": []}
 """What a request needs beside an option of the group to make sense."""
@@ -46,7 +34,7 @@ ALONE = {"clean", "ibp", "crown_ibp", "smooth"}  # objectives that take no attac
 
 @pytest.fixture(scope="module", autouse=True)
 def _hydra() -> Iterator[None]:
-    for root, request in ROOTS.items():
+    for root, request in REQUESTS.items():
         register(root, request)
     base = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
     with initialize_config_dir(**base, config_dir=str(CONFIGS)):
@@ -92,10 +80,29 @@ def test_a_group_has_a_file_for_every_option_and_no_other(group: str) -> None:
 
 
 def test_there_is_no_folder_without_a_group() -> None:
-    assert {path.name for path in CONFIGS.iterdir() if path.is_dir() and path.name != "__pycache__"} == GROUPS.keys()
+    others = {"__pycache__", "hydra"}  # the latter: examples of launchers, a group of Hydra's own
+    assert {path.name for path in CONFIGS.iterdir() if path.is_dir()} - others == GROUPS.keys()
+    assert {path.name for path in (CONFIGS / "hydra").iterdir()} == {"launcher"}
 
 
-@pytest.mark.parametrize(("root", "request_type"), ROOTS.items())
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_door_takes_the_requests_of_its_roots(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, type] = {}
+
+    def run(name: str, request: type, _work: door.Work, actions: door.Actions | None = None) -> None:
+        others = {f"{name}_{action}": kind for action, (kind, _) in (actions or {}).items() if action != name}
+        found.update({name: request} | others)
+
+    monkeypatch.setattr(door, "run", run)
+    importlib.import_module(f"harden.{verb}").main()
+    assert found == {root: kind for root, kind in REQUESTS.items() if root.split("_")[0] == verb}
+
+
+def test_every_root_has_a_file_and_every_file_a_root() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.yaml")} == REQUESTS.keys()
+
+
+@pytest.mark.parametrize(("root", "request_type"), REQUESTS.items())
 def test_a_root_is_a_table_of_contents_without_numbers(root: str, request_type: type) -> None:
     plain = yaml.safe_load((CONFIGS / f"{root}.yaml").read_text())
     assert plain.keys() == {"defaults", "hydra"}
@@ -110,7 +117,7 @@ def test_the_command_line_begins_where_python_does() -> None:
     assert composed(root="train") == TrainRequest(schedule=composed().schedule)
     assert composed("weights=w", root="evaluate") == EvaluateRequest(weights="w")
     words = ("weights=w", "to=[a.pub]", "output=o")
-    assert composed(*words, root="seal") == sealing.SealRequest(weights="w", to=["a.pub"], output="o")
+    assert composed(*words, root="seal") == SealRequest(weights="w", to=["a.pub"], output="o")
 
 
 def test_every_part_of_a_request_can_be_read_back() -> None:

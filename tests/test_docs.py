@@ -16,28 +16,12 @@ from omegaconf import OmegaConf
 
 from harden import door
 from harden.__main__ import VERBS
-from harden.evaluation.request import EvaluateRequest, VerifyRequest
-from harden.schema import GROUPS, fields_of, register
-from harden.sealing import request as sealing
-from harden.training import TrainRequest
+from harden.overrides import quoted
+from harden.schema import GROUPS, REQUESTS, fields_of, register
 from harden.training import folder as place
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
-REQUESTS: dict[str, type] = {
-    "train": TrainRequest,
-    "evaluate": EvaluateRequest,
-    "evaluate_verify": VerifyRequest,
-    "keygen_recipient": sealing.RecipientRequest,
-    "keygen_signer": sealing.SignerRequest,
-    "keygen_trust": sealing.TrustRequest,
-    "seal": sealing.SealRequest,
-    "seal_rewrap": sealing.RewrapRequest,
-    "seal_rotate": sealing.RotateRequest,
-    "seal_inspect": sealing.InspectRequest,
-    "unseal": sealing.UnsealRequest,
-    "verify": sealing.VerifyRequest,
-}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 SETTING = re.compile(r"\+?([a-z_][a-z_.]*[a-z_])=(\S*)")
@@ -86,7 +70,7 @@ def _request(root: str, overrides: list[str]) -> Any:
     register(root, REQUESTS[root])
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "configs"), **door._version_base()):
-        return OmegaConf.to_object(compose(root, overrides))
+        return OmegaConf.to_object(compose(root, quoted(overrides, REQUESTS[root])))
 
 
 def _root(verb: str, overrides: list[str]) -> tuple[str, list[str]]:

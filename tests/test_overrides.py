@@ -1,5 +1,6 @@
 """What a user reads after a slip on the command line: one line that says what there is, one that says what to do."""
 
+import importlib.util
 import logging
 import os
 import sys
@@ -51,6 +52,21 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
+def has_launcher(name: str) -> bool:
+    """Whether Hydra's launcher of that name is installed."""
+    return importlib.util.find_spec("hydra_plugins") is not None and (
+        importlib.util.find_spec(f"hydra_plugins.hydra_{name}_launcher") is not None
+    )
+
+
+PLUGINS = {"joblib": ["joblib"], "submitit": ["submitit_local", "submitit_slurm"], "ray": ["ray", "ray_aws"]}
+LAUNCHERS = ", ".join(
+    sorted(
+        ["basic", "cores", "ray_cluster", "slurm"]
+        + [one for name in PLUGINS if has_launcher(name) for one in PLUGINS[name]]
+    )
+)
+
 SLIPS: dict[str, tuple[str, str]] = {
     # option groups
     "+attack=pdg": (f"attack has no option 'pdg'; there are: {ATTACKS}", "did you mean +attack=pgd?"),
@@ -62,13 +78,13 @@ SLIPS: dict[str, tuple[str, str]] = {
     "threat=null": ("threat takes the name of one option, got null; there are: l1, l2, linf", ""),
     "optim=adm": ("optim has no option 'adm'; there are: adamw, sgd", "did you mean optim=adamw?"),
     "+optim=sgd": ("+optim=sgd has a plus sign, but optim is chosen already", "write optim=sgd"),
-    "hydra/launcher=foo": ("hydra/launcher has no option 'foo'; there are: basic", ""),
+    "hydra/launcher=foo": (f"hydra/launcher has no option 'foo'; there are: {LAUNCHERS}", ""),
     "evaluate +attack=pgd": ("+attack=pgd has a plus sign, but attack is chosen already", "write attack=pgd"),
     "evaluate weights=w attack=pdg": (f"attack has no option 'pdg'; there are: {ATTACKS}", "did you mean attack=pgd?"),
     # keys
     "data.shfit=1": ("there is no key data.shfit; data has: flip, shift", "did you mean data.shift?"),
     "compute.precison=fp32": (
-        "there is no key compute.precison; compute has: device, precision, threads",
+        "there is no key compute.precison; compute has: compile, device, graph, precision, threads",
         "did you mean compute.precision?",
     ),
     "schedule.epoch=3": (
@@ -143,8 +159,8 @@ SLIPS: dict[str, tuple[str, str]] = {
         "foo is not of the form key=value",
         "quote a value with special characters, for the shell too: 'output=\"a=b\"'",
     ),
-    "output=a(b": (
-        "output=a(b is not of the form key=value",
+    "seed=a(b": (
+        "seed=a(b is not of the form key=value",
         "quote a value with special characters, for the shell too: 'output=\"a=b\"'",
     ),
     "=3": (
@@ -160,6 +176,14 @@ SLIPS: dict[str, tuple[str, str]] = {
     "--cfg foo": ("--cfg/-c: invalid choice: 'foo' (choose from 'job', 'hydra', 'all')", "see --help"),
     "--config-name=foo": ("there is no configuration called 'foo'", "see --help"),
 }
+
+
+@pytest.mark.parametrize(
+    "value", ["a=b", "a(b", "my file; and more", "pkcs11:token=T;object=K?module-path=/usr/lib/t.so"]
+)
+def test_plain_text_needs_no_quotes_beside_the_shells(value: str, ask: Ask) -> None:
+    answer = ask("train", f"output={value}")
+    assert [request.output for request in answer.requests] == [value]
 
 
 @pytest.mark.parametrize("words", SLIPS)

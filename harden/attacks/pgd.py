@@ -14,6 +14,7 @@ from torch import Tensor
 from harden.attacks.ascent import Objective, best_iterate, last_iterate
 from harden.attacks.base import Attack, Model
 from harden.attacks.losses import Loss, cross_entropy, margin
+from harden.attacks.replay import replayed
 from harden.errors import ConfigError
 from harden.seeds import Stream
 from harden.threat import ThreatModel
@@ -70,9 +71,7 @@ class Pgd(Attack):
         if self.keep is Keep.last:
             if self.restarts > 1:
                 raise ValueError("the last iterate of several restarts was asked for: keep the best one instead")
-            objective = self._objective(y, targets, 0)
-            start, size = self._start(x, threat, rng, 0), self.share * threat.radius
-            return last_iterate(model, x, start, objective, threat, steps=self.steps, size=size)
+            return self._climbed(model, x, y, targets, threat, rng)
         best, top = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
         alive = torch.arange(len(x), device=x.device)
         for restart in range(self.restarts):
@@ -99,6 +98,20 @@ class Pgd(Attack):
         start, size = self._start(x, threat, rng, restart), self.share * threat.radius
         score = partial(margin, y=y)
         return best_iterate(model, x, start, objective, score, threat, steps=self.steps, size=size)
+
+    def _climbed(
+        self, model: Model, x: Tensor, y: Tensor, targets: Tensor | None, threat: ThreatModel, rng: Stream
+    ) -> Tensor:
+        """The last iterate, which a CUDA graph may compute."""
+        start, size = self._start(x, threat, rng, 0), self.share * threat.radius
+
+        def climb(x: Tensor, start: Tensor, y: Tensor) -> Tensor:
+            objective = self._objective(y, targets, 0)
+            return last_iterate(model, x, start, objective, threat, steps=self.steps, size=size)
+
+        if targets is not None:  # they are no part of what a graph is fed with
+            return climb(x, start, y)
+        return replayed((self, threat, id(model)), climb, x, start, y)
 
     def _start(self, x: Tensor, threat: ThreatModel, rng: Stream, restart: int) -> Tensor:
         return threat.random_start(x, rng.child("start", restart)) if self.start else x

@@ -7,6 +7,7 @@ from typing import Any
 from harden.attacks import Attack
 from harden.data import DataChoice
 from harden.errors import ConfigError
+from harden.kernels import Wanted
 from harden.ledger import Tracking
 from harden.sealing.request import Unlocking
 from harden.threat import ThreatModel
@@ -87,6 +88,7 @@ class EvaluateRequest(Unlocking):
     output: str | None = None  # folder of the evidence; None: a free name beside the weights
     overwrite: bool = False
     device: str = "auto"
+    kernels: Wanted = Wanted.auto  # the engine of the perturbation loops: torch, numba or cuda
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:

@@ -10,14 +10,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from harden import sealing
 from harden.errors import ConfigError, WeightsError
 from harden.files import sha256_of
-from harden.sealing import Identity, Provider, SealedTensors, Trust, open_sealed, provider
 from harden.sealing.layout import MAGIC
+
+if TYPE_CHECKING:
+    from harden.sealing import Identity, Provider, SealedTensors, Trust
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -44,9 +48,9 @@ DTYPES = {
 class Keys:
     """What opens sealed weights. `trust` None: their origin is not asked for."""
 
-    identity: Identity
-    trust: Trust | None
-    by: Provider
+    identity: "Identity"
+    trust: "Trust | None"
+    by: "Provider"
 
 
 class SealedState(Mapping[str, Tensor]):
@@ -55,7 +59,7 @@ class SealedState(Mapping[str, Tensor]):
     Tensors share memory with nothing else, and are decrypted anew at each access. Raises as `open_sealed`.
     """
 
-    def __init__(self, tensors: SealedTensors) -> None:
+    def __init__(self, tensors: "SealedTensors") -> None:
         self.sealed = tensors
 
     def __getitem__(self, name: str) -> Tensor:
@@ -77,10 +81,10 @@ class SealedState(Mapping[str, Tensor]):
 
 @contextmanager
 def sealed_state(
-    path: Path | str, identity: Identity, *, trust: Trust | None, by: Provider | None = None
+    path: Path | str, identity: "Identity", *, trust: "Trust | None", by: "Provider | None" = None
 ) -> Iterator[SealedState]:
     """The tensors of the sealed safetensors file at `path`, by name; good until the block ends."""
-    with open_sealed(path, identity, trust=trust, by=by or provider()) as tensors:
+    with sealing.open_sealed(path, identity, trust=trust, by=by or sealing.provider()) as tensors:
         yield SealedState(tensors)
 
 
@@ -126,9 +130,9 @@ def digest_of_weights(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _open(path: Path) -> SealedTensors:
+def _open(path: Path) -> "SealedTensors":
     keys = _KEYS.get()
     if keys is None:
         raise ConfigError(f"{path}: is sealed", "say what opens it: identity=alice.key trust=acme.pub")
     found = keys()
-    return open_sealed(path, found.identity, trust=found.trust, by=found.by)
+    return sealing.open_sealed(path, found.identity, trust=found.trust, by=found.by)

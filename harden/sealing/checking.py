@@ -1,12 +1,13 @@
 """What can be said of a sealed file without opening it: `inspect` believes it, `verify` checks it."""
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from harden.sealing.ciphertext import Ciphertext
 from harden.sealing.heads import Head, Marked, Slots, opened, read_head, read_marked, read_slots
 from harden.sealing.identity import Identity
-from harden.sealing.opening import check_origin, unlocked
-from harden.sealing.payload import Payload
+from harden.sealing.opening import check_origin, payload_of
 from harden.sealing.provider import Provider, provider
 from harden.sealing.trust import Trust
 
@@ -44,13 +45,9 @@ def verify(path: Path, trust: Trust, *, identity: Identity | None = None, by: Pr
         marked, slots = read_marked(handle, head), read_slots(handle, head)
         check_origin(head, marked, trust, by)
         if identity is None:
-            _payload(handle, head, marked).check_leaves()
+            digest = head.preamble.suite.digest
+            Ciphertext(handle, head.layout, marked.leaves, digest, head.where).check()
         else:
-            for _ in unlocked(handle, str(path), identity, trust, by).payload.pieces():
-                pass
+            deque(payload_of(handle, head, marked, slots, identity).pieces(), maxlen=0)
+            trust.advance(head.core.signer, head.core.facts.model_id, marked.seen(head), head.where)
         return Report(head, marked, slots)
-
-
-def _payload(handle: int, head: Head, marked: Marked) -> Payload:
-    digest = head.preamble.suite.digest
-    return Payload(handle, head.layout, head.core.plaintext_bytes, marked.leaves, digest, head.where)

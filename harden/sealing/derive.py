@@ -31,12 +31,12 @@ def binding(preamble: Preamble, core: bytes) -> bytes:
     return sha512(label("core") + preamble.encode(slot_len=0) + core).digest()
 
 
-def slot_key(file_key: bytes | bytearray, bound: bytes) -> bytes:
+def slot_key(file_key: bytes | memoryview, bound: bytes) -> bytes:
     """The key, 64 bytes, of the tags of both slots."""
     return expand(file_key, label("slot") + bound, 64)
 
 
-def payload_key(file_key: bytes | bytearray, bound: bytes) -> bytes:
+def payload_key(file_key: bytes | memoryview, bound: bytes) -> bytes:
     """The key, 32 bytes, of the payload."""
     return expand(file_key, label("payload") + bound, 32)
 
@@ -53,6 +53,6 @@ def wrap_info(suite: Suite, kind: int, bound: bytes) -> bytes:
     return label("wrap") + struct.pack(">HH", suite.number, kind) + bound
 
 
-def expand(key: bytes | bytearray, info: bytes, length: int) -> bytes:
+def expand(key: bytes | memoryview, info: bytes, length: int) -> bytes:
     """HKDF-Expand with SHA-512."""
     return HKDFExpand(hashes.SHA512(), length, info).derive(key)

@@ -1,5 +1,6 @@
 """What a sealed file says of itself: head, hash list, slots. Read with every bound checked, and nothing believed."""
 
+import errno
 import fcntl
 import os
 import time
@@ -12,17 +13,18 @@ from harden.sealing import core as cores
 from harden.sealing import layout as layouts
 from harden.sealing import leaves as lists
 from harden.sealing import slots as slots_of
+from harden.sealing.ciphertext import read_exactly
 from harden.sealing.core import Core
 from harden.sealing.derive import binding
 from harden.sealing.errors import Damaged, Unreadable
 from harden.sealing.layout import PREAMBLE, Layout, Preamble
-from harden.sealing.payload import read_exactly
 from harden.sealing.publish import naming
 from harden.sealing.slots import Entry, Slot
 from harden.sealing.trust import PATIENCE, Seen
 
 FRESH = "the file was changed: get a fresh copy"
 COPIES = "AB"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True)
@@ -132,20 +134,37 @@ def _slot(part: bytes, head: Head, name: str, lenient: bool) -> Slot | None:
 
 @contextmanager
 def locked(handle: int, where: str, *, shared: bool) -> Iterator[None]:
-    """Inside, nobody rewraps the file (`shared`), or nobody else even reads its slots."""
+    """Inside, nobody rewraps the file (`shared`), or nobody else even reads its slots.
+
+    Where the file system has no locks, a reader goes on without: what it sees of a rewrap does not pass its checks.
+    """
     kind, began = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic()
-    while True:
-        try:
-            fcntl.flock(handle, kind | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as error:
-            if time.monotonic() - began > PATIENCE:
-                raise Unreadable(f"{where}: another process is changing it", "wait for it or stop it") from error
+    with naming(where):
+        while not (taken := _taken(handle, kind)):
+            if taken is None and shared:
+                break
+            if taken is None or time.monotonic() - began > PATIENCE:
+                what = "its file system has no locks" if taken is None else "another process is changing it"
+                raise Unreadable(f"{where}: {what}", "wait for it or stop it; or write a copy: output=FILE")
             time.sleep(0.02)
     try:
         yield
     finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
+        if taken:
+            fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _taken(handle: int, kind: int) -> bool | None:
+    """Whether the lock is ours now; None where there are no locks."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return None
+        raise
+    return True
 
 
 def read(handle: int, offset: int, length: int, where: str, size: int | None = None) -> bytes:

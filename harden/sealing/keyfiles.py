@@ -82,7 +82,7 @@ def write_secret(path: Path, key: SecretKey, passphrase: str | None, cost: Cost 
 
 def read_public(path: Path, kind: str) -> PublicKey:
     """The public key of this kind in a `.pub` file. Raises Damaged, ConfigError for the other kind, Unreadable."""
-    return _public(_fields(_bytes_of(path), path, PUBLIC_FORMAT), path, kind)
+    return _public(_fields(bytes_of(path)[0], path, PUBLIC_FORMAT), path, kind)
 
 
 def read_secret(path: Path, kind: str, ask: Ask, provider: Provider) -> SecretKey:
@@ -90,7 +90,9 @@ def read_secret(path: Path, kind: str, ask: Ask, provider: Provider) -> SecretKe
 
     Raises UnsafeKeyFile, WrongPassphrase, Damaged, ConfigError for the other kind, Unreadable.
     """
-    fields = _fields(_bytes_of(path, private=True), path, SECRET_FORMAT)
+    data, mode = bytes_of(path)
+    fields = _fields(data, path, SECRET_FORMAT)
+    check_private(path, mode)
     public = _public(fields, path, kind)
     key = _with_public(kind, public.suite, _unlocked(fields, public, path, ask), provider)
     if key.public != public:
@@ -122,6 +124,27 @@ def signer_from(path: Path, ask: Ask, provider: Provider) -> Signer:
     return signer_of(key.public.suite, key.seed, provider)
 
 
+def bytes_of(path: Path) -> tuple[bytes, int]:
+    """What a small file holds, and its mode: `check_private` judges that. Raises Unreadable."""
+    with naming(path):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hold us up
+        try:
+            found = os.fstat(handle)
+            data = os.read(handle, LONGEST + 1) if stat.S_ISREG(found.st_mode) else b""
+        finally:
+            os.close(handle)
+    return data, stat.S_IMODE(found.st_mode)
+
+
+def check_private(path: Path, mode: int) -> None:
+    """UnsafeKeyFile where others than its owner can do anything with a secret."""
+    if mode & 0o077:
+        raise UnsafeKeyFile(
+            f"{path}: others can read this secret: its mode is {mode:04o}, wanted 0600",
+            f"chmod 600 {path}, and think about who may have read it: a new key is safer",
+        )
+
+
 def _seed_size(kind: str, suite: Suite) -> int:
     return suite.kem.seed if kind == RECIPIENT else suite.signer_seed
 
@@ -142,22 +165,6 @@ def _info(public: PublicKey) -> bytes:
     """What a locked secret is bound to."""
     words = f"{public.kind}\0{public.suite.name}\0".encode("ascii")
     return label("key") + words + public.public
-
-
-def _bytes_of(path: Path, *, private: bool = False) -> bytes:
-    with naming(path):
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not hold us up
-        try:
-            found = os.fstat(handle)
-            data = os.read(handle, LONGEST + 1) if stat.S_ISREG(found.st_mode) else b""
-        finally:
-            os.close(handle)
-    if private and found.st_mode & 0o077 and data:
-        raise UnsafeKeyFile(
-            f"{path}: others can read this secret: its mode is {stat.S_IMODE(found.st_mode):04o}, wanted 0600",
-            f"chmod 600 {path}, and think about who may have read it: a new key is safer",
-        )
-    return data
 
 
 def _fields(data: bytes, path: Path, wanted: str) -> dict[str, Any]:

@@ -30,6 +30,11 @@ def leaf(digest: str, payload: memoryview) -> bytes:
     return hasher.digest()
 
 
+def leaves_of(digest: str, view: memoryview) -> bytes:
+    """The leaves of consecutive bytes, one after the other; all but the last of a whole MiB."""
+    return b"".join(leaf(digest, view[at : at + LEAF]) for at in range(0, len(view), LEAF))
+
+
 def root(digest: str, leaves: bytes | bytearray, count: int) -> bytes:
     """The root over all leaves, given one after the other."""
     hasher = hashlib.new(digest, b"\1" + count.to_bytes(8, "big"), usedforsecurity=True)
@@ -45,11 +50,7 @@ def hashing(digest: str, leaves: int) -> Iterator[Hashing]:
     one task a buffer: more of either were slower on a busy machine, as each hand-over waits for a turn (measured).
     """
     if leaves < WORTH_A_THREAD or len(os.sched_getaffinity(0)) < 2:
-        yield lambda view: partial(_leaves, digest, view)
+        yield lambda view: partial(leaves_of, digest, view)
         return
     with ThreadPoolExecutor(1, "sealing") as pool:
-        yield lambda view: pool.submit(_leaves, digest, view).result
-
-
-def _leaves(digest: str, view: memoryview) -> bytes:
-    return b"".join(leaf(digest, view[at : at + LEAF]) for at in range(0, len(view), LEAF))
+        yield lambda view: pool.submit(leaves_of, digest, view).result

@@ -41,9 +41,11 @@ class SealedTensors(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         place = self._places[name]
-        if self._handle is None:
-            raise ValueError(f"{self.head.where}: is closed")
+        self._check_open()
         return Tensor(place.dtype, place.shape, self._read(place.start, place.length))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places  # Mapping's own would decrypt it
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -53,6 +55,7 @@ class SealedTensors(Mapping[str, Tensor]):
 
     def pieces(self) -> Iterator[memoryview]:
         """All of the safetensors file in the clear, in pieces of some MiB; a piece is good until the next."""
+        self._check_open()
         return self._payload.pieces()
 
     def close(self) -> None:
@@ -68,6 +71,10 @@ class SealedTensors(Mapping[str, Tensor]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._handle is None:
+            raise ValueError(f"{self.head.where}: is closed")
 
     def _read(self, start: int, length: int) -> memoryview:
         view = secret_memory(length)

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harden.sealing.derive import payload_key, wrap_info
-from harden.sealing.errors import BadSignature, Damaged, Unsigned, WrongKey, WrongPassphrase
+from harden.sealing.errors import BadSignature, Damaged, Refused, Unsigned, WrongKey, WrongPassphrase
 from harden.sealing.heads import COPIES, FRESH, Head, Marked, Slots, read_head, read_marked, read_slots
 from harden.sealing.identity import Identity
+from harden.sealing.memory import secret_key, wipe
 from harden.sealing.payload import Payload
 from harden.sealing.provider import Provider
 from harden.sealing.signing import failing, message_of
 from harden.sealing.slots import PASSPHRASE
-from harden.sealing.suites import FILE_KEY
 from harden.sealing.trust import Trust
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,19 @@ def unlocked(handle: int, where: str, identity: Identity, trust: Trust | None, p
     marked = read_marked(handle, head)
     if trust is not None:
         check_origin(head, marked, trust, provider)
-    file_key = unlock(head, read_slots(handle, head), identity)
-    try:
-        payload = open_payload(handle, head, marked.leaves, file_key)
-    finally:
-        file_key[:] = bytes(FILE_KEY)
+    payload = payload_of(handle, head, marked, read_slots(handle, head), identity)
     if trust is not None:
         trust.advance(head.core.signer, head.core.facts.model_id, marked.seen(head), where)
     return Unlocked(head, marked, payload)
+
+
+def payload_of(handle: int, head: Head, marked: Marked, slots: Slots, identity: Identity) -> Payload:
+    """The plaintext for `identity`: slots, commitment and last chunk are checked. Raises WrongKey, Damaged, Refused."""
+    file_key = unlock(head, slots, identity)
+    try:
+        return open_payload(handle, head, marked.leaves, file_key)
+    finally:
+        wipe(file_key)
 
 
 def check_origin(head: Head, marked: Marked, trust: Trust, provider: Provider) -> None:
@@ -65,21 +70,34 @@ def check_origin(head: Head, marked: Marked, trust: Trust, provider: Provider) -
     trust.check(signer, head.core.facts.model_id, marked.seen(head), where)
 
 
-def unlock(head: Head, slots: Slots, identity: Identity) -> bytearray:
-    """The file key. Raises WrongKey; Damaged where a slot's tag is not the one that the file key makes."""
+def unlock(head: Head, slots: Slots, identity: Identity) -> memoryview:
+    """The file key, to be wiped. Raises WrongKey; Damaged where a slot's tag is not the one that the file key makes."""
     for file_key in file_keys(head, slots, identity):
-        _check_tags(head, slots, file_key)
+        try:
+            _check_tags(head, slots, file_key)
+        except Damaged:
+            wipe(file_key)
+            raise
         return file_key
     raise no_key(head, slots)
 
 
-def file_keys(head: Head, slots: Slots, identity: Identity) -> Iterator[bytearray]:
-    """Every file key that the identity gets out of an entry; no tag is checked yet."""
-    suite = head.preamble.suite
+def file_keys(head: Head, slots: Slots, identity: Identity) -> Iterator[memoryview]:
+    """Every file key that the identity gets out of an entry; no tag is checked yet.
+
+    A keeper's no ends nothing: another entry may open. Raises the first Refused once all have been tried.
+    """
+    suite, refusals = head.preamble.suite, list[Refused]()
     for entry in slots.entries:
-        found = identity.unwrap(entry.kind, entry.blob, wrap_info(suite, entry.kind, head.bound))
+        try:
+            found = identity.unwrap(entry.kind, entry.blob, wrap_info(suite, entry.kind, head.bound))
+        except Refused as error:
+            refusals.append(error)
+            continue
         if found is not None:
-            yield bytearray(found)
+            yield secret_key(found)
+    if refusals:
+        raise refusals[0]
 
 
 def no_key(head: Head, slots: Slots) -> WrongKey:
@@ -90,7 +108,7 @@ def no_key(head: Head, slots: Slots) -> WrongKey:
     return WrongKey(f"{head.where}: the key does not open it; it was sealed for {count} recipients")
 
 
-def open_payload(handle: int, head: Head, leaves: bytes, file_key: bytearray) -> Payload:
+def open_payload(handle: int, head: Head, leaves: bytes, file_key: memoryview) -> Payload:
     """The plaintext, its commitment and last chunk checked; `leaves`: the hash list. Raises Damaged."""
     digest = head.preamble.suite.digest
     payload = Payload(handle, head.layout, head.core.plaintext_bytes, leaves, digest, head.where)
@@ -98,7 +116,7 @@ def open_payload(handle: int, head: Head, leaves: bytes, file_key: bytearray) ->
     return payload
 
 
-def _check_tags(head: Head, slots: Slots, file_key: bytearray) -> None:
+def _check_tags(head: Head, slots: Slots, file_key: memoryview) -> None:
     for name, copy in zip(COPIES, slots.copies, strict=True):
         if copy is None:
             logger.warning("%s: slot %s is half written: run harden.seal action=rewrap", head.where, name)

@@ -4,11 +4,10 @@
     payload = salt | commitment | chunks;  chunk i = AES-256-GCM(key, base nonce XOR i, 16 KiB of plaintext)
 
 The library writes it, and reads it from end to end; it cannot seek, so any range is decrypted here, straight to its
-place. A leaf of the hash list is checked before tags, on the same copy of the bytes; the file is read, never mapped.
+place. A leaf of the hash list is checked before tags, on the same copy of the bytes: see `ciphertext`.
 """
 
 import hmac
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -16,16 +15,16 @@ from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from harden.sealing.ciphertext import ROOM, WINDOW, Ciphertext
 from harden.sealing.derive import expand
-from harden.sealing.errors import Damaged
 from harden.sealing.layout import CHUNK, HEAD, LEAF, SEALED_CHUNK, Layout
-from harden.sealing.leaves import Digests, Hashing, hashing
-from harden.sealing.publish import naming
+from harden.sealing.memory import secret_memory
 
 SALT = 24
 INFO = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0"
-WINDOW = 4
-"""Leaves that are read and hashed at a time, while those before are decrypted."""
+
+SPARE = CHUNK + 16
+"""Bytes that the library's reader wants beyond what it is given, for a chunk that it held back."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ class Payload:
     """
 
     def __init__(self, handle: int, layout: Layout, size: int, leaves: bytes, digest: str, where: str) -> None:
-        self.handle, self.layout, self.size, self.where = handle, layout, size, where
-        self.leaves, self.digest = leaves, digest
+        self.layout, self.size = layout, size
+        self.ciphertext = Ciphertext(handle, layout, leaves, digest, where)
         self.last = size // CHUNK
         self._keys: ChunkKeys | None = None
         self._key, self._context = b"", b""
@@ -63,14 +62,14 @@ class Payload:
     def unlock(self, key: bytes, context: bytes) -> None:
         """Checks the commitment, and the last chunk, which fixes the length; Damaged where one is wrong."""
         head = bytearray(HEAD)
-        self._read(0, memoryview(head))
+        self.ciphertext.read(0, memoryview(head))
         keys = chunk_keys(key, bytes(head[:SALT]), context)
         if not hmac.compare_digest(keys.commitment, head[SALT:]):
-            raise self._damaged("its commitment is not that of the file key")
+            raise self.ciphertext.damaged("its commitment is not that of the file key")
         self._keys, self._key, self._context = keys, key, context
         start, end = self._span(self.last)
         sealed = memoryview(bytearray(end - start))
-        self._read(start, sealed)
+        self.ciphertext.read(start, sealed)
         plain = memoryview(bytearray(len(sealed) - 16))
         self._open(self.last, sealed, plain)
         plain[:] = bytes(len(plain))
@@ -91,17 +90,31 @@ class Payload:
             into[low - start : high - start] = scratch[low - at : high - at]
         scratch[:] = bytes(CHUNK)
 
+    def whole(self) -> memoryview:
+        """All of the plaintext, each byte checked, in memory that no core dump holds."""
+        decryptor, at = Cobblestone256Decryptor(self._key, self._context), 0
+        plain = secret_memory(self.size + SPARE)
+        for start, view in self.ciphertext.windows(0, self.layout.leaves):
+            at += self._decrypted(decryptor, start, view[ROOM:], plain[at:])
+        return plain[: self.size]
+
     def pieces(self) -> Iterator[memoryview]:
         """All of the plaintext, in pieces of up to a window, each checked; a view is good until the next.
 
         By the library's own reader, which takes a whole window in one call.
         """
         decryptor = Cobblestone256Decryptor(self._key, self._context)
-        plain = memoryview(bytearray(WINDOW * LEAF + SEALED_CHUNK))
-        for start, view in self._windows(0, self.layout.leaves):
-            if filled := self._decrypted(decryptor, start, view[SEALED_CHUNK:], plain):
-                yield plain[:filled]
-        plain[:] = bytes(len(plain))
+        plain = secret_memory(WINDOW * LEAF + SPARE)
+        try:
+            for start, view in self.ciphertext.windows(0, self.layout.leaves):
+                if filled := self._decrypted(decryptor, start, view[ROOM:], plain):
+                    yield plain[:filled]
+        finally:
+            plain[:] = bytes(len(plain))
+
+    def check_leaves(self) -> None:
+        """Nothing if every leaf of the hash list is that of its MiB; Damaged at the first that is not."""
+        self.ciphertext.check()
 
     def _decrypted(self, decryptor: Cobblestone256Decryptor, start: int, sealed: memoryview, into: memoryview) -> int:
         """Decrypts the window that begins at `start`, and after the last one the end; how many bytes there are.
@@ -115,14 +128,11 @@ class Payload:
                 into[filled : filled + len(end)] = end
                 filled += len(end)
         except InvalidTag:
-            into[:] = bytes(len(into))
-            raise self._damaged(f"a tag in MiB {start // LEAF} or the {WINDOW} behind it is wrong") from None
+            dirty = into[: len(sealed) + SPARE]
+            dirty[:] = bytes(len(dirty))
+            what = f"a tag in MiB {start // LEAF} or the {WINDOW} behind it is wrong"
+            raise self.ciphertext.damaged(what) from None
         return filled
-
-    def check_leaves(self) -> None:
-        """Nothing if every leaf of the hash list is that of its MiB; Damaged at the first that is not."""
-        for _ in self._windows(0, self.layout.leaves):
-            pass
 
     def _span(self, chunk: int) -> tuple[int, int]:
         """Where the sealed chunk begins and ends in the payload."""
@@ -133,59 +143,20 @@ class Payload:
         """The sealed chunks from `first` to `last`, their leaves checked; a view is good until the next."""
         at, cut_off = first, b""
         start, stop = self._span(first)[0], self._span(last)[1]
-        for base, buffer in self._windows(start // LEAF, -(-stop // LEAF)):
-            origin = base - SEALED_CHUNK  # of the buffer: before the window is room for a chunk that was cut off
-            buffer[SEALED_CHUNK - len(cut_off) : SEALED_CHUNK] = cut_off
+        for base, buffer in self.ciphertext.windows(start // LEAF, -(-stop // LEAF)):
+            origin = base - ROOM  # of the buffer: before the window is room for a chunk that was cut off
+            buffer[ROOM - len(cut_off) : ROOM] = cut_off
             while at <= last and self._span(at)[1] <= origin + len(buffer):
                 low, high = self._span(at)
                 yield at, buffer[low - origin : high - origin]
                 at += 1
             cut_off = bytes(buffer[self._span(at)[0] - origin :]) if at <= last else b""
 
-    def _windows(self, first: int, end: int) -> Iterator[tuple[int, memoryview]]:
-        """(offset in the payload, buffer) of the checked leaves from `first` to before `end`, in order.
-
-        The buffer has `SEALED_CHUNK` bytes of room before them, and is good until the next one is asked for.
-        """
-        starts = range(first, end, WINDOW)
-        room = SEALED_CHUNK + min(WINDOW, end - first) * LEAF
-        buffers = [memoryview(bytearray(room)) for _ in starts[:2]]
-        with hashing(self.digest, end - first) as begin:
-            ahead = self._begin(first, end, buffers[0], begin)
-            for number, start in enumerate(starts):
-                (view, digests), following = ahead, start + WINDOW
-                if following < end:
-                    ahead = self._begin(following, end, buffers[(number + 1) % 2], begin)
-                self._check(start, digests())
-                yield start * LEAF, view
-
-    def _begin(self, start: int, end: int, buffer: memoryview, begin: Hashing) -> tuple[memoryview, Digests]:
-        """Reads the leaves of the window at `start` into `buffer` and begins to hash them."""
-        stop = min((min(start + WINDOW, end)) * LEAF, self.layout.payload_len)
-        view = buffer[: SEALED_CHUNK + stop - start * LEAF]
-        self._read(start * LEAF, view[SEALED_CHUNK:])
-        return view, begin(view[SEALED_CHUNK:])
-
-    def _check(self, first: int, digests: bytes) -> None:
-        size = len(self.leaves) // self.layout.leaves
-        wanted = self.leaves[first * size : first * size + len(digests)]
-        if digests == wanted:
-            return
-        wrong = next(at for at in range(0, len(digests), size) if digests[at : at + size] != wanted[at : at + size])
-        raise self._damaged(f"MiB {first + wrong // size} of it is not what the hash list says")
-
     def _open(self, chunk: int, sealed: memoryview, into: memoryview) -> None:
         """Decrypts a chunk to its place."""
         assert self._keys is not None, "unlock comes first"
         if not opened_in_place(self._keys.aead, self._keys.nonce(chunk), sealed, into):
-            raise self._damaged(f"the tag of chunk {chunk} is wrong")
-
-    def _read(self, start: int, into: memoryview) -> None:
-        """Fills `into` from the payload at `start`."""
-        read_exactly(self.handle, self.layout.payload + start, into, self.where)
-
-    def _damaged(self, what: str) -> Damaged:
-        return Damaged(f"{self.where}: the payload: {what}", "the file was changed: get a fresh copy")
+            raise self.ciphertext.damaged(f"the tag of chunk {chunk} is wrong")
 
 
 def opened_in_place(aead: AESGCM, nonce: bytes, sealed: memoryview, into: memoryview, aad: bytes | None = None) -> bool:
@@ -199,13 +170,3 @@ def opened_in_place(aead: AESGCM, nonce: bytes, sealed: memoryview, into: memory
         into[:] = bytes(len(into))
         return False
     return True
-
-
-def read_exactly(handle: int, offset: int, into: memoryview, where: str) -> None:
-    """Fills `into` from the file at `offset`; Damaged where it ends before, Unreadable where the system refuses."""
-    while into:
-        with naming(where):
-            got = os.preadv(handle, [into], offset)
-        if not got:
-            raise Damaged(f"{where}: became shorter while it was being read", "get a fresh copy")
-        into, offset = into[got:], offset + got

@@ -1,10 +1,11 @@
 """Files that appear whole or not at all, and are nobody's to overwrite.
 
 A file without a name (O_TMPFILE) in the target folder is written, synced and then linked to its name: a process
-that is killed leaves nothing behind, no plaintext either. Where the file system knows no such files, a random
-name in the same folder stands in.
+that is killed leaves nothing behind, no plaintext either. Where the system or the file system knows no such files, a
+random name in the same folder stands in; where it knows no hard links either, that one is renamed.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from harden.errors import ConfigError
 from harden.sealing.errors import Unreadable
 
 PRIVATE, ORDINARY = 0o600, 0o666
+PROC = "/proc/self/fd"
+"""Where a file without a name can be linked from."""
+NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS}
 
 
 @contextmanager
@@ -22,28 +27,27 @@ def publishing(path: Path, *, mode: int = ORDINARY, overwrite: bool = False) -> 
     """A descriptor, for reading and writing, whose content becomes the file `path` when the block ends well.
 
     The process's umask applies to `mode`. Raises ConfigError where `path` exists and is not to be overwritten,
-    before and after; Unreadable where the system refuses.
+    before and after; Unreadable where the system refuses, inside the block too.
     """
     check_free(path, overwrite=overwrite)
-    with naming(path):
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = _temporary(path, mode)
-    try:
-        yield handle
-        with naming(path):
+        try:
+            yield handle
             os.fsync(handle)
             name = _named(handle, name, path, overwrite=overwrite)
             _sync(path.parent)
-    finally:
-        os.close(handle)
-        if name is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+        finally:
+            os.close(handle)
+            if name is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
 
 
 def check_free(path: Path, *, overwrite: bool, hint: str = "choose another name, or say overwrite=true") -> None:
     """ConfigError where there is a file at `path` already that is not to be overwritten, or a folder."""
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises where a folder above must not be looked into
         raise ConfigError(f"{path}: is a folder, wanted the name of a file")
     if not overwrite and os.path.lexists(path):
         raise ConfigError(f"{path}: exists already", hint)
@@ -77,16 +81,28 @@ def stream_out(handle: int, data: bytes | bytearray | memoryview) -> None:
 
 def write_new(path: Path, data: bytes, *, mode: int = ORDINARY, overwrite: bool = False) -> None:
     """The small file `path`, whole or not at all."""
-    with publishing(path, mode=mode, overwrite=overwrite) as handle, naming(path):
+    with publishing(path, mode=mode, overwrite=overwrite) as handle:
         write_all(handle, data)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Unreadable(f"{path}: cannot be written: {reason}", "free space or choose another folder") from error
 
 
 def _temporary(path: Path, mode: int) -> tuple[int, str | None]:
     """A descriptor, and the temporary name where there has to be one."""
-    flags = os.O_RDWR | os.O_CLOEXEC
-    if Path("/proc/self/fd").is_dir():  # where it can be given a name later
-        with suppress(OSError):
-            return os.open(path.parent, flags | os.O_TMPFILE, mode), None
+    flags, nameless = os.O_RDWR | os.O_CLOEXEC, getattr(os, "O_TMPFILE", 0)
+    if nameless and os.path.isdir(PROC):
+        try:
+            return os.open(path.parent, flags | nameless, mode), None
+        except OSError as error:
+            if error.errno not in NO_NAMELESS:
+                raise
     name = _beside(path)
     return os.open(name, flags | os.O_CREAT | os.O_EXCL, mode), name
 
@@ -96,29 +112,35 @@ def _named(handle: int, name: str | None, path: Path, *, overwrite: bool) -> str
 
     A link never replaces, a rename always does: so to replace, the file gets a temporary name first.
     """
-    try:
-        if not overwrite:
-            _link(handle, name, path)
-            return name
+    if overwrite:
         if name is None:
             name = _beside(path)
-            _link(handle, None, Path(name))
+            _link(handle, None, name)
         os.replace(name, path)
+        return None
+    try:
+        _link(handle, name, path)
     except FileExistsError as error:
-        raise ConfigError(f"{path}: exists already", "somebody else wrote it meanwhile") from error
-    return None
+        raise _meanwhile(path) from error
+    except OSError as error:
+        if name is None or error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(path):  # without links this is the last moment to look
+            raise _meanwhile(path) from error
+        os.replace(name, path)
+        return None
+    return name
 
 
-def _link(handle: int, name: str | None, path: Path) -> None:
+def _link(handle: int, name: str | None, path: str | Path) -> None:
     if name is not None:
         os.link(name, path)
-        return
-    # without a folder's descriptor Python calls link(2), which does not follow the link in /proc: EXDEV
-    folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.link(str(handle), path, src_dir_fd=folder, follow_symlinks=True)
-    finally:
-        os.close(folder)
+    else:  # without a descriptor Python calls link(2), which does not follow the link in /proc: EXDEV
+        os.link(f"{PROC}/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+
+
+def _meanwhile(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: exists already", "somebody else wrote it meanwhile")
 
 
 def _beside(path: Path) -> str:

@@ -1,24 +1,10 @@
-"""What keygen, seal, unseal and verify are asked for. Secrets are never among it: keys are paths, passphrases asked."""
+"""What all doors of sealed files are asked for. No secret is among it: keys are paths, passphrases are asked for."""
 
 from dataclasses import dataclass, field
-from enum import Enum
 
 from harden.errors import ConfigError
 from harden.sealing.provider import DEFAULT, check_name
-
-
-class Protect(Enum):
-    """What a secret key file is protected by, beside its mode."""
-
-    passphrase = "passphrase"  # Argon2id and AES-256-GCM
-    none = "none"
-
-
-class SuiteName(Enum):
-    """Which primitives keys are for; a file has the suite of its keys."""
-
-    hybrid = "hybrid"  # X-Wing (ML-KEM-768 and X25519), ML-DSA-65 and Ed25519
-    cnsa = "cnsa"  # ML-KEM-1024, ML-DSA-87
+from harden.sealing.release.places import check_address, check_resource, place_of
 
 
 @dataclass(frozen=True)
@@ -44,91 +30,38 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class KeygenRequest:
-    """Nothing: keygen needs an action."""
+class Keeping(Asking):
+    """Who must agree, beside the holder of a key file, before a file opens: a token or a key broker."""
 
-    def __post_init__(self) -> None:
-        raise ConfigError(
-            "keygen needs an action: recipient, signer or trust",
-            "python -m harden.keygen action=recipient output=alice",
-        )
-
-
-@dataclass(frozen=True)
-class PairRequest(Asking):
-    """A fresh key pair: `output`.key and `output`.pub."""
-
-    output: str | None = None
-    protect: Protect = Protect.passphrase
-    suite: SuiteName = SuiteName.hybrid
+    token: str | None = None  # a key in a PKCS#11 token: pkcs11:token=T;object=K?module-path=/usr/lib/...
+    kbs: str | None = None  # the https:// address of a Trustee key broker
+    resource: str | None = None  # what it calls the secret: repository/type/tag
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _need(self, "output", "it names both files: output=alice makes alice.key and alice.pub")
-        if self.protect is Protect.none and self.passphrase_fd is not None:
-            raise ConfigError("protect=none and passphrase_fd contradict each other", "say one of them")
-
-
-@dataclass(frozen=True)
-class RecipientRequest(PairRequest):
-    """The key pair of somebody whom files are sealed for."""
-
-
-@dataclass(frozen=True)
-class SignerRequest(PairRequest):
-    """The key pair of somebody who signs sealed files."""
-
-
-@dataclass(frozen=True)
-class TrustRequest:
-    """A trust store to be made or changed: whom to believe. It remembers the highest epoch of each model."""
-
-    output: str | None = None
-    add: list[str] = field(default_factory=list)  # .pub files of signers to be trusted from now on
-    retire: list[str] = field(default_factory=list)  # .pub files of signers to be trusted no longer
-
-    def __post_init__(self) -> None:
-        _need(self, "output", "it names the trust store: output=trust.json")
-        if not self.add and not self.retire:
-            raise ConfigError("there is nothing to change", "say add=[acme.pub] or retire=[acme.pub]")
-
-
-@dataclass(frozen=True)
-class SealRequest(Asking):
-    """A file to be sealed. All of the facts below are public, and bound to key and signature."""
-
-    weights: str | None = None
-    to: list[str] = field(default_factory=list)  # .pub files of the recipients
-    passphrase: bool = False  # seal for whoever knows a passphrase instead
-    signer: str | None = None  # .key file; None: unsigned
-    output: str | None = None
-    overwrite: bool = False
-    model_id: str | None = None  # None: a random one, or the parent's
-    epoch: int | None = None  # counter against older files; None: 1, or one more than the parent's
-    parent: str | None = None  # the sealed file of the epoch before
-    round: str | None = None
-    watermark: str | None = None  # digest of the claim
-    bom: str | None = None  # digest of the bill of materials
-    recipe: str | None = None  # digest of the recipe
-    room: int = 1  # for so many recipients more, until a rewrap needs a copy
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _need(self, "weights", "it names the file to be sealed")
-        _need(self, "output", "it names the sealed file, such as weights.sealed")
-        _check_recipients(self.to, self.passphrase)
-        if not 0 <= self.room <= 127:
-            raise ConfigError(f"room must be 0 to 127 recipients, got {self.room}")
+        if self.token and (self.kbs or self.resource):
+            raise ConfigError("token and kbs exclude each other", "one keeper beside the key file: say one of them")
+        if bool(self.kbs) != bool(self.resource):
+            raise ConfigError("kbs and resource belong together", "kbs=https://... resource=repository/type/tag")
+        if self.token:
+            place_of(self.token)
+        if self.kbs and self.resource:
+            check_address(self.kbs)
+            check_resource(self.resource)
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """The free facts that were given."""
-        said = {name: getattr(self, name) for name in ("round", "watermark", "bom", "recipe")}
-        return {name: value for name, value in said.items() if value is not None}
+    def kept(self) -> bool:
+        """Whether a keeper is named."""
+        return bool(self.token or self.kbs)
+
+    def check_kept(self, beside: object, wanted: str) -> None:
+        """ConfigError where a keeper is named and nothing stands beside it."""
+        if self.kept and not beside:
+            raise ConfigError(f"token and kbs stand beside a key file, never alone: {wanted} is missing")
 
 
 @dataclass(frozen=True)
-class Unlocking(Asking):
+class Unlocking(Keeping):
     """What opens sealed files. `trust`: the signer's .pub or a trust store."""
 
     identity: str | None = None  # .key file; None: the file is sealed with a passphrase
@@ -138,6 +71,7 @@ class Unlocking(Asking):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.check_kept(self.identity, "identity=alice.key")
         if self.trust and self.allow_unsigned:
             raise ConfigError("trust and allow_unsigned contradict each other", "say one of them")
 
@@ -158,39 +92,8 @@ class Opening(Unlocking):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _need(self, "sealed", "it names the sealed file")
+        need(self, "sealed", "it names the sealed file")
         self.check_trust()
-
-
-@dataclass(frozen=True)
-class RewrapRequest(Opening):
-    """Other recipients for a sealed file. With neither `to` nor `add`, its slots are written anew."""
-
-    to: list[str] = field(default_factory=list)  # exactly those, .pub files
-    add: list[str] = field(default_factory=list)  # those of now, and these
-    output: str | None = None  # None: in place; else a copy, whose slots have room
-    passphrase: bool = False  # for whoever knows a passphrase instead
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if sum(map(bool, (self.to, self.add, self.passphrase))) > 1:
-            raise ConfigError("to, add and passphrase exclude each other", "to=[...] names all who shall open it")
-
-
-@dataclass(frozen=True)
-class RotateRequest(Opening):
-    """A sealed file to be sealed anew under another file key, as the next epoch."""
-
-    to: list[str] = field(default_factory=list)
-    passphrase: bool = False
-    signer: str | None = None
-    output: str | None = None
-    overwrite: bool = False  # `output` may then be the file itself
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _need(self, "output", "it may be the file itself, with overwrite=true")
-        _check_recipients(self.to, self.passphrase)
 
 
 @dataclass(frozen=True)
@@ -200,7 +103,7 @@ class InspectRequest:
     sealed: str | None = None
 
     def __post_init__(self) -> None:
-        _need(self, "sealed", "it names the sealed file")
+        need(self, "sealed", "it names the sealed file")
 
 
 @dataclass(frozen=True)
@@ -212,31 +115,30 @@ class UnsealRequest(Opening):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _need(self, "output", "it names the plain file")
+        need(self, "output", "it names the plain file")
 
 
 @dataclass(frozen=True)
-class VerifyRequest(Asking):
-    """A sealed file to be checked: signature, signer, epoch, every byte. No key is needed."""
+class VerifyRequest(Keeping):
+    """A sealed file to be checked: signature, signer, epoch, every byte, and the rounds before. No key is needed."""
 
     sealed: str | None = None
     trust: str | None = None
     identity: str | None = None  # also open it, and check every tag
     allow_rollback: bool = False
+    chain: bool | None = None  # walk back to the first round; None: where there is a manifest beside the file
+    among: list[str] = field(default_factory=list)  # further folders, or files, with manifests of earlier rounds
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _need(self, "sealed", "it names the sealed file")
-        _need(self, "trust", "it names the signer's .pub, or a trust store")
+        need(self, "sealed", "it names the sealed file")
+        need(self, "trust", "it names the signer's .pub, or a trust store")
+        self.check_kept(self.identity, "identity=alice.key")
+        if self.chain is False and self.among:
+            raise ConfigError("chain=false and among contradict each other", "say one of them")
 
 
-def _need(request: object, name: str, hint: str) -> None:
+def need(request: object, name: str, hint: str) -> None:
+    """ConfigError where the request lacks `name`."""
     if not getattr(request, name):
         raise ConfigError(f"{name}=... is missing", hint)
-
-
-def _check_recipients(to: list[str], passphrase: bool) -> None:
-    if not to and not passphrase:
-        raise ConfigError("to=[...] is missing", "it lists the .pub files of who shall open it: to=[alice.pub,bob.pub]")
-    if to and passphrase:
-        raise ConfigError("a passphrase stands alone: whoever guesses it needs no other key", "say to or passphrase")

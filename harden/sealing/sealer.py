@@ -17,6 +17,7 @@ from harden.sealing.errors import Damaged
 from harden.sealing.heads import Head, opened, read
 from harden.sealing.identity import Recipient
 from harden.sealing.layout import Layout, Preamble, layout_of
+from harden.sealing.memory import secret_key, wipe
 from harden.sealing.publish import naming, publishing, write_all
 from harden.sealing.signing import Signer, message_of
 from harden.sealing.slots import ENTRY, MOST, PASSPHRASE, Entry
@@ -47,7 +48,7 @@ def seal_file(source: Path, output: Path, *, overwrite: bool = False, **how: Any
     with opened(source) as handle:
         with naming(source):
             size = os.fstat(handle).st_size
-        kind = _format(lambda at, length: read(handle, at, length, str(source)), size, source.suffix)
+        kind = _format(lambda at, length: read(handle, at, length, str(source)), size, str(source))
         plain = Plaintext(size, kind, lambda: from_file(handle, size, source))
         return seal(plain, output, overwrite=overwrite, **how)
 
@@ -85,12 +86,12 @@ def seal(
         plaintext_bytes=plain.size,
         signer=signer.key.id if signer else "",
     )
-    file_key = bytearray(os.urandom(FILE_KEY))
+    file_key = secret_key(os.urandom(FILE_KEY))
     try:
-        with publishing(output, overwrite=overwrite) as handle, naming(output):
+        with publishing(output, overwrite=overwrite) as handle:
             return _write(handle, plain, output, suite, core, to, signer, room, file_key)
     finally:
-        file_key[:] = bytes(FILE_KEY)
+        wipe(file_key)
 
 
 def common_suite(to: Sequence[Recipient], signer: Signer | None) -> Suite:
@@ -106,7 +107,7 @@ def common_suite(to: Sequence[Recipient], signer: Signer | None) -> Suite:
     return suites.pop() if suites else HYBRID
 
 
-def wrapped(file_key: bytes | bytearray, to: Sequence[Recipient], suite: Suite, bound: bytes) -> list[Entry]:
+def wrapped(file_key: bytes | memoryview, to: Sequence[Recipient], suite: Suite, bound: bytes) -> list[Entry]:
     """The file key for each recipient."""
     key = bytes(file_key)
     return [Entry(one.kind, one.wrap(key, wrap_info(suite, one.kind, bound))) for one in to]
@@ -121,7 +122,7 @@ def _write(
     to: Sequence[Recipient],
     signer: Signer | None,
     room: int,
-    file_key: bytearray,
+    file_key: memoryview,
 ) -> Sealed:
     text = core.encode()
     preamble = Preamble(suite, len(text), layouts.LEAST_SLOT)
@@ -143,12 +144,12 @@ def _signature(suite: Suite, bound: bytes, layout: Layout, root: bytes, signer: 
     return signer.sign(message_of(suite, bound, layout, root, signer.key.id)) if signer else b""
 
 
-def _format(at: Callable[[int, int], bytes], size: int, suffix: str) -> str:
+def _format(at: Callable[[int, int], bytes], size: int, name: str) -> str:
     """What the bytes are. A file that calls itself safetensors must be one."""
     try:
-        contents_of(at, size, "the file to be sealed")
+        contents_of(at, size, name)
     except Damaged:
-        if suffix == ".safetensors":
+        if name.endswith(".safetensors"):
             raise
         return "bytes"
     return "safetensors"

@@ -53,7 +53,7 @@ class Slot:
     body: bytes
     tag: bytes
 
-    def is_whole(self, file_key: bytes | bytearray, preamble: Preamble, bound: bytes) -> bool:
+    def is_whole(self, file_key: bytes | memoryview, preamble: Preamble, bound: bytes) -> bool:
         """Whether the tag is the one that this file key makes."""
         return hmac.compare_digest(self.tag, slot_tag(slot_key(file_key, bound), preamble, bound, self.body))
 
@@ -64,7 +64,7 @@ def used_by(entries: Sequence[Entry]) -> int:
 
 
 def encode(
-    entries: Sequence[Entry], generation: int, *, file_key: bytes | bytearray, preamble: Preamble, bound: bytes
+    entries: Sequence[Entry], generation: int, *, file_key: bytes | memoryview, preamble: Preamble, bound: bytes
 ) -> bytes:
     """The slot, `preamble.slot_len` bytes; the entries must fit, see `used_by`."""
     head = HEADER.pack(generation, len(entries), 0, 0, 0)

@@ -5,7 +5,6 @@ what the safetensors library accepts; names no framework, a tensor here is its b
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +98,19 @@ def _place(name: str, entry: Any, start: int, where: str) -> Place:
         raise _damaged(where, f"tensor {name!r} has the unknown type {dtype!r}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise _damaged(where, f"tensor {name!r} has a wrong shape or wrong offsets")
-    bits, length = BITS[dtype] * math.prod(shape), offsets[1] - offsets[0]
+    bits, length = _bits(BITS[dtype], shape), offsets[1] - offsets[0]
     if bits != 8 * length:
-        raise _damaged(where, f"tensor {name!r} of {dtype} and shape {shape} has {length} bytes")
+        raise _damaged(where, f"tensor {name!r} of {dtype} and {len(shape)} dimensions has {length} bytes")
     return Place(dtype, tuple(shape), start + offsets[0], length)
+
+
+def _bits(bits: int, shape: list[int]) -> int | None:
+    """How many bits a tensor has; None where a product on the way is no 64-bit number, as the library has it."""
+    for count in (*shape, 1):
+        bits *= count
+        if bits >= 2**64:
+            return None
+    return bits
 
 
 def _are_counts(values: Any) -> bool:

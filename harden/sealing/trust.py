@@ -125,16 +125,18 @@ class TrustStore:
 
 def trust_of(path: Path, *, allow_rollback: bool = False) -> Trust:
     """The trust in a signer's `.pub`, or the trust store, at `path`, whichever it is."""
-    if _raw(path).get("format") == FORMAT:
+    if _raw(path)[0].get("format") == FORMAT:
         return TrustStore(path, allow_rollback)
     return OneSigner(keyfiles.signer_key_of(path))
 
 
 def read_store(path: Path) -> Contents:
     """What the trust store at `path` holds. Raises Damaged, UnsafeKeyFile where others can write it, Unreadable."""
-    raw = _raw(path)
-    if (mode := path.stat().st_mode) & 0o022:
+    raw, found = _raw(path)
+    if (mode := found.st_mode) & 0o022:
         raise UnsafeKeyFile(f"{path}: others can change whom you trust: its mode is {mode & 0o777:04o}", "chmod 600 it")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise UnsafeKeyFile(f"{path}: user {found.st_uid} can change whom you trust", "have a trust store of your own")
     try:
         if raw.keys() != {"format", "seen", "signers"} or raw["format"] != FORMAT:
             raise ValueError("not the fields of a trust store")
@@ -158,7 +160,7 @@ def write_store(path: Path, contents: Contents) -> None:
 
 def with_signers(path: Path, *, add: Mapping[str, SignerKey], retire: Mapping[str, SignerKey]) -> Contents:
     """Adds and retires signers in the store at `path`, which is made where there is none; what it then holds."""
-    if not path.exists():
+    if not os.path.exists(path):
         write_new(path, canonical.encode({"format": FORMAT, "seen": {}, "signers": {}}) + b"\n", mode=PRIVATE)
     with _locked(path):
         contents = read_store(path)
@@ -188,13 +190,15 @@ def _seen(one: Mapping[str, Any]) -> Seen:
     return seen
 
 
-def _raw(path: Path) -> dict[str, Any]:
+def _raw(path: Path) -> tuple[dict[str, Any], os.stat_result]:
+    """What the file says, and whose it is."""
     with naming(path):
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
             data = file.read(LONGEST + 1)
     try:
-        return canonical.decode(data.removesuffix(b"\n"))
+        return canonical.decode(data.removesuffix(b"\n")), found
     except ValueError as error:
         raise Damaged(f"{path}: is neither a public key nor a trust store", "keygen makes both") from error
 
@@ -207,7 +211,9 @@ def _locked(path: Path) -> Iterator[None]:
         with naming(path):
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if _is_taken(handle, path):
+            with naming(path):
+                taken = _is_taken(handle, path)
+            if taken:
                 yield
                 return
         finally:

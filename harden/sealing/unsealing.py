@@ -4,10 +4,9 @@ from pathlib import Path
 
 from harden.sealing.heads import Head, opened
 from harden.sealing.identity import Identity
-from harden.sealing.memory import secret_memory
 from harden.sealing.opening import unlocked
 from harden.sealing.provider import Provider, provider
-from harden.sealing.publish import PRIVATE, check_free, naming, publishing, stream_out
+from harden.sealing.publish import PRIVATE, check_free, publishing, stream_out
 from harden.sealing.trust import Trust
 
 
@@ -30,8 +29,7 @@ def unseal_file(
         found = unlocked(handle, str(path), identity, trust, by or provider())
         with publishing(output, mode=PRIVATE, overwrite=overwrite) as target:
             for piece in found.payload.pieces():
-                with naming(output):
-                    stream_out(target, piece)
+                stream_out(target, piece)
     return found.head
 
 
@@ -41,6 +39,4 @@ def unseal_bytes(
     """The plaintext, in memory that no core dump holds, and the head; raises as `unseal_file` does."""
     with opened(path) as handle:
         found = unlocked(handle, str(path), identity, trust, by or provider())
-        view = secret_memory(found.payload.size)
-        found.payload.read_into(0, view)
-    return view, found.head
+        return found.payload.whole(), found.head

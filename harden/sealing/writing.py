@@ -6,10 +6,10 @@ from pathlib import Path
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
+from harden.sealing.ciphertext import WINDOW
 from harden.sealing.errors import Unreadable
 from harden.sealing.layout import LEAF, payload_length
 from harden.sealing.leaves import Digests, hashing
-from harden.sealing.payload import WINDOW
 from harden.sealing.publish import naming, stream_out
 
 Source = Iterator[memoryview]

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from harden.data import Batch, DataChoice, Split, augment, epoch_order
 from harden.seeds import Stream, stream
+from harden.training.team import ALONE, Team
 
 
 class Batches:
@@ -12,8 +13,10 @@ class Batches:
     Only full batches are given out; what is left of an epoch's images differs from epoch to epoch.
     """
 
-    def __init__(self, split: Split, ids: Tensor, choice: DataChoice, *, size: int, seed: int) -> None:
-        self.split, self.ids, self.choice, self.seed = split, ids, choice, seed
+    def __init__(
+        self, split: Split, ids: Tensor, choice: DataChoice, *, size: int, seed: int, team: Team = ALONE
+    ) -> None:
+        self.split, self.ids, self.choice, self.seed, self.team = split, ids, choice, seed, team
         self.size = min(size, len(ids))
         self._order: tuple[int, Tensor] = (-1, ids)
 
@@ -23,10 +26,10 @@ class Batches:
         return len(self.ids) // self.size
 
     def at(self, step: int) -> tuple[Batch, Stream]:
-        """The augmented batch of `step`, and the random numbers of its samples in this epoch."""
+        """This process's part of the augmented batch of `step`, and the random numbers of its samples in this epoch."""
         epoch = step // self.per_epoch
         first = (step % self.per_epoch) * self.size
-        batch = self.split.batch(self._ordered(epoch)[first : first + self.size])
+        batch = self.split.batch(self.team.part(self._ordered(epoch)[first : first + self.size]))
         rng = stream(self.seed, "train", epoch).at(batch.index)
         return augment(batch, shift=self.choice.shift, flip=self.choice.flip, rng=rng.child("augment")), rng
 

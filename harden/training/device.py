@@ -33,6 +33,8 @@ class Compute:
     device: str = "auto"
     precision: Precision = Precision.auto
     threads: int = 0
+    graph: bool = False  # on a GPU: the attack as one CUDA graph (written without a GPU, never run on one)
+    compile: bool = False  # the network through torch.compile in training
 
     def __post_init__(self) -> None:
         if self.threads < 0:

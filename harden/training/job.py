@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harden.data import DataSet
-from harden.errors import Interrupted
+from harden.errors import Interrupted, TrainingError
 from harden.evaluation import Accuracy, Begin, Judged, Outcome, joined, judging
 from harden.models import Classifier, is_sealed
 from harden.seeds import stream
@@ -19,6 +19,7 @@ from harden.training.network import fresh_model
 from harden.training.objectives import Clean
 from harden.training.recipe import Recipe
 from harden.training.reports import EpochStats, Event, Report
+from harden.training.team import ALONE, Team, own_device
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,11 @@ class Job:
         baseline: bool = True,
         every: float = 60.0,
         stop: Callable[[], bool] = never,
+        team: Team = ALONE,
     ) -> None:
         self.recipe, self.data, self.compute, self.baseline = recipe, data, compute, baseline
-        self.every, self.stop = every, stop
-        self.device = compute.where()
+        self.every, self.stop, self.team = every, stop, team
+        self.device = own_device(compute.where(), team)
         self.from_sealed = bool(recipe.init) and is_sealed(Path(str(recipe.init)))
         self.hardened: Measured | None = None
         self.ordinary: Measured | None = None
@@ -105,6 +107,9 @@ class Job:
             folder=self.folder / name if self.folder else None,
             every=self.every,
             stop=self.stop,
+            team=self.team,
+            graph=self.compute.graph,
+            compiled=self.compute.compile,
         )
         yield Begin(name, f"train {name}", training.steps)
         yield from training
@@ -132,14 +137,24 @@ class Job:
         for part in judging(
             model,
             self.data.test.on(self.device),
-            self.test_ids,
+            self.team.part(self.test_ids),
             recipe.judge.attack,
             recipe.threat,
             rng=stream(recipe.seed, "judge"),
             batch_size=recipe.judge.batch_size,
         ):
             parts.append(part)
-            yield Judged(len(part.clean))
-            if self.stop():
+            yield Judged(len(part.clean) * self.team.size)
+            if self.team.size == 1 and self.stop():
                 raise Interrupted("stopped on request")
-        return joined(parts)
+        return self._whole(joined(parts))
+
+    def _whole(self, part: Outcome) -> Outcome:
+        """The outcome over all test images, each once, from the processes' parts, which lie in order."""
+        if self.team.size == 1:
+            return part
+        clean, robust = (self.team.joined(one.to(self.device)).cpu() for one in (part.clean, part.robust))
+        if len(clean) != len(self.test_ids):
+            raise TrainingError(f"{len(clean)} outcomes for {len(self.test_ids)} test images")
+        excess = self.team.joined(torch.tensor([part.excess], dtype=torch.float64, device=self.device))
+        return Outcome(clean, robust, float(excess.max()))

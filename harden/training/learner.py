@@ -8,6 +8,7 @@ from harden.training import checkpoint
 from harden.training.averaging import Average
 from harden.training.optimisers import Optimiser
 from harden.training.schedule import Schedule
+from harden.training.team import ALONE, Team, floats
 
 
 class Learner:
@@ -18,11 +19,13 @@ class Learner:
         self.average = Average(model)
         self.optimiser = optim.over(model)
 
-    def learn(self, loss: Tensor, *, lr: float, step: int) -> None:
-        """One optimiser step down the gradient of `loss`, and one of the average."""
+    def learn(self, loss: Tensor, *, lr: float, step: int, team: Team = ALONE) -> None:
+        """One optimiser step down the gradient of `loss`, averaged over the `team`, and one of the average."""
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         loss.backward()  # type: ignore[no-untyped-call]
+        if team.size > 1:
+            team.average([p.grad for p in self.model.parameters() if p.grad is not None] + floats(self.model))
         if self.schedule.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         self.optimiser.step()

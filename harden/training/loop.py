@@ -8,6 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from harden.attacks import Attack, Fgsm, Pgd
+from harden.attacks.replay import replaying
 from harden.data import DataSet, epoch_order
 from harden.errors import Interrupted, TrainingError, WeightsError
 from harden.evaluation import judge
 from harden.models import Classifier
-from harden.seeds import seeded, stream
+from harden.seeds import Stream, seeded, stream
 from harden.training import checkpoint
 from harden.training.batches import Batches
 from harden.training.device import autocast
@@ -31,6 +33,7 @@ from harden.training.recipe import Recipe
 from harden.training.reports import EpochStats, Event, Report, StepStats
 from harden.training.state import State
 from harden.training.tally import WIDTH, Means, Tally, means
+from harden.training.team import ALONE, Team, check_size, mixes_samples
 from harden.training.watchdog import STRONG, Look, Verdict, diverged, examine, stronger
 
 PULSE = 10
@@ -49,6 +52,7 @@ class Training:
 
     With `folder`, checkpoints are written there at least every `every` seconds and a run found there is
     continued. `stop` is asked after each step; when it says yes, a checkpoint is written and Interrupted raised.
+    In a `team` each process trains on its part of every batch, and the first one alone writes.
     """
 
     def __init__(
@@ -61,8 +65,12 @@ class Training:
         folder: Path | None = None,
         every: float = 60.0,
         stop: Callable[[], bool] = never,
+        team: Team = ALONE,
+        graph: bool = False,
+        compiled: bool = False,
     ) -> None:
-        self.recipe, self.data, self.bf16 = recipe, data, bf16
+        self.recipe, self.data, self.bf16, self.team = recipe, data, bf16, team
+        self.graph, self.compiled = graph, compiled
         self.device = device or torch.device("cpu")
         self.folder, self.every, self.stop = folder, every, stop
         self.split = data.train.on(self.device)
@@ -71,8 +79,11 @@ class Training:
         mixed = epoch_order(len(self.train_ids), stream(recipe.seed, "watched"))  # data may lie in class order
         self.watched_ids = self.train_ids[mixed[: recipe.watchdog.images]]
         size = recipe.schedule.batch_size
-        self.batches = Batches(self.split, self.train_ids, recipe.data, size=size, seed=recipe.seed)
+        self.batches = Batches(self.split, self.train_ids, recipe.data, size=size, seed=recipe.seed, team=team)
+        check_size(self.batches.size, team)
         self.learner = Learner(self._placed(fresh_model(recipe, data)), recipe.optim, recipe.schedule)
+        if compiled:
+            self.learner.model.compile()
         self.state = State(attack=recipe.attack)
         self.tally = Tally(self.device)
         self.good = self.learner.capture()
@@ -86,13 +97,19 @@ class Training:
 
     def __iter__(self) -> Iterator[Report]:
         """Runs to the end. Raises TrainingError when the watchdogs give up, Interrupted when asked to stop."""
+        with replaying() if self.graph else nullcontext():
+            yield from self._run()
+
+    def _run(self) -> Iterator[Report]:
         yield from self._resume()
         self._saved = self._began = time.monotonic()
         while self.state.step < self.steps:
-            with seeded(stream(self.recipe.seed, "step", self.state.step), self.device):  # for dropout and the like
+            with seeded(self._chance(), self.device):
                 self._step()
             yield from self._after_step()
-            if self.stop():
+            if self.team.size > 1 and self.state.step % PULSE:
+                continue  # to agree on anything costs a host sync, and between pulses each has counts of its own
+            if self.team.any(self.stop(), self.device):
                 self._save()
                 raise Interrupted("stopped on request")
             if time.monotonic() - self._saved > self.every:
@@ -113,6 +130,10 @@ class Training:
         fast = self.bf16 and self.device.type == "cuda"
         return model.to(memory_format=torch.channels_last) if fast else model  # type: ignore[call-overload]
 
+    def _chance(self) -> Stream:
+        """What dropout and the like draw from in this step; other processes of a team draw otherwise."""
+        return stream(self.recipe.seed, "step", self.state.step, *([self.team.rank] if self.team.rank else []))
+
     def _step(self) -> None:
         state, schedule, learner = self.state, self.recipe.schedule, self.learner
         batch, rng = self.batches.at(state.step)
@@ -120,7 +141,7 @@ class Training:
         learner.model.train()
         with autocast(self.device, self.bf16):
             loss = self.recipe.objective(learner.model, batch, state.attack, threat, rng=rng.child("attack"))
-        learner.learn(loss.value, lr=self._rate(state.step), step=state.step)
+        learner.learn(loss.value, lr=self._rate(state.step), step=state.step, team=self.team)
         self.tally.add(loss, len(batch.y))
         state.step += 1
 
@@ -145,7 +166,7 @@ class Training:
 
     def _pulse(self) -> StepStats:
         """Reads the device's counters."""
-        sums, state = self.tally.take(), self.state
+        sums, state = self.tally.take(self.team), self.state
         self._clock(training=True)
         now = self._means(sums)
         state.losses = [*state.losses[-99:], now.loss or 0.0]
@@ -219,16 +240,28 @@ class Training:
 
     def _accuracy(self, model: nn.Module, attack: Attack, ids: Tensor) -> tuple[float, float]:
         """Clean and robust accuracy on training-set images; always the same start noise."""
-        outcome = judge(
-            model,
-            self.split,
-            ids.to(self.device),
-            attack,
-            self.recipe.threat,
-            rng=stream(self.recipe.seed, "look"),
-            batch_size=self.recipe.judge.batch_size,
-        )
-        return outcome.clean_accuracy.value, outcome.robust_accuracy.value
+        counts = torch.zeros(3, dtype=torch.float64, device=self.device)  # right, withstood, parts that failed
+        part = self.team.part(ids).to(self.device)
+        try:
+            if len(part):
+                outcome = judge(
+                    model,
+                    self.split,
+                    part,
+                    attack,
+                    self.recipe.threat,
+                    rng=stream(self.recipe.seed, "look"),
+                    batch_size=self.recipe.judge.batch_size,
+                )
+                counts[0], counts[1] = outcome.clean.sum(), outcome.robust.sum()
+        except WeightsError:
+            if self.team.size == 1:
+                raise
+            counts[2] = 1  # told to the others, who would wait for ever
+        clean, robust, failed = self.team.total(counts).tolist()
+        if failed:
+            raise WeightsError("the model's logits are not finite", "the weights hold NaN or overflow on this data")
+        return clean / len(ids), robust / len(ids)
 
     # -- watchdogs --------------------------------------------------------------------------------------
 
@@ -310,7 +343,7 @@ class Training:
     def _save(self) -> None:
         """A checkpoint of this very step, unless the numbers since the last pulse are not finite."""
         self._saved = time.monotonic()
-        if self.folder is None or not self.tally.finite:
+        if self.folder is None or not self.team.leads or not self.tally.finite:
             return
         self._clock(training=True)
         tensors = {f"now/{name}": value for name, value in self.learner.capture().items()}
@@ -326,6 +359,7 @@ class Training:
 
     def _resume(self) -> Iterator[Event]:
         found = checkpoint.newest(self.folder) if self.folder else None
+        self._check_shared(found[1]["state"]["step"] if found else -1)
         if found is None:
             return
         tensors, saved = found
@@ -341,11 +375,30 @@ class Training:
         if self.state.stopped:
             raise self._given_up()
         mine = self._setting()
-        other = [name for name in mine if saved["setting"].get(name) != mine[name]]
+        self._check_processes(saved["setting"].get("processes", "1"))
+        other = [name for name in mine if saved["setting"].get(name, "1") != mine[name]]
         exact = f"; another {', '.join(other)} than before: not exact to the bit" if other else ""
         yield self._note("resume", f"continued at step {self.state.step} of {self.steps}{exact}", {})
 
     def _setting(self) -> dict[str, str]:
         """What the last bits of a result depend on besides recipe and data."""
         threads = str(torch.get_num_threads()) if self.device.type == "cpu" else "any"
-        return {"device": self.device.type, "threads": threads, "torch": torch.__version__}
+        computed = {"device": self.device.type, "threads": threads, "torch": torch.__version__}
+        return computed | {"processes": str(self.team.size)} | ({"compiled": "yes"} if self.compiled else {})
+
+    def _check_shared(self, step: int) -> None:
+        """Raises TrainingError where another process of the team found another checkpoint, or none."""
+        first = int(self.team.told(step))
+        if self.team.any(step != first, self.device):
+            raise TrainingError(
+                f"{self.folder}: the processes find different checkpoints there", "name a folder that all of them share"
+            )
+
+    def _check_processes(self, before: str) -> None:
+        """Raises TrainingError where as many processes as now cannot go on with what `before` began."""
+        if before != str(self.team.size) and mixes_samples(self.learner.model):
+            raise TrainingError(
+                f"{self.folder}: was begun by {before} processes and cannot be continued by {self.team.size}: "
+                "BatchNorm sees a process's part of a batch",
+                f"go on with torchrun --nproc-per-node {before}" if before != "1" else "go on without torchrun",
+            )

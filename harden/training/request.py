@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from harden.errors import ConfigError
+from harden.kernels import Wanted
 from harden.ledger import Tracking
 from harden.sealing.request import Unlocking
 from harden.training.device import Compute
@@ -21,6 +22,7 @@ class TrainRequest(Recipe, Unlocking):
     overwrite: bool = False  # replace a run that `output` holds already
     checkpoint_seconds: float = 60.0  # the longest time between two checkpoints
     compute: Compute = field(default_factory=Compute)
+    kernels: Wanted = Wanted.auto  # the engine of the perturbation loops: torch, numba or cuda
     tracking: Tracking = field(default_factory=Tracking)
 
     def __post_init__(self) -> None:

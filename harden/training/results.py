@@ -39,13 +39,16 @@ def card_of(recipe: Recipe, data: DataSet, *, role: str) -> Card:
     )
 
 
-def write(job: Job, folder: Path, *, run_id: str) -> dict[str, Any]:
-    """Weights and, last of all, `summary.json`, which says that the run is finished; returns the summary."""
+def write(job: Job, folder: Path, *, run_id: str, commit: str | None = None) -> dict[str, Any]:
+    """Weights and, last of all, `summary.json`, which says that the run is finished; returns the summary.
+
+    `commit`: of the code that ran, as `harden.environment` says it; None where that cannot be known.
+    """
     hardened, ordinary = _both(job)
     digest = _save(job, hardened, folder / place.WEIGHTS, "hardened" if job.recipe.objective.hardens else "ordinary")
     if ordinary is not None and ordinary is not hardened and not job.from_sealed:
         _save(job, ordinary, folder / place.ORDINARY, "ordinary")
-    summary = summary_of(job) | {"run_id": run_id, "weights_sha256": digest}
+    summary = summary_of(job) | {"run_id": run_id, "commit": commit, "weights_sha256": digest}
     write_json(folder / place.SUMMARY, summary)
     place.settle(folder)
     return summary

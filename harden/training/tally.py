@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harden.training.objectives import Loss
+from harden.training.team import ALONE, Team
 
 WIDTH = 4  # loss times images, right when clean, right under attack, images
 
@@ -31,9 +32,9 @@ class Tally:
         parts = (loss.value.detach() * images, loss.clean, loss.robust, nothing + images)
         self.sums += torch.stack([(nothing if part is None else part).double() for part in parts])
 
-    def take(self) -> list[float]:
-        """The sums as numbers, which waits for the device; counting starts again from 0."""
-        sums: list[float] = self.sums.tolist()
+    def take(self, team: Team = ALONE) -> list[float]:
+        """The sums over the team as numbers, which waits for the device; counting starts again from 0."""
+        sums: list[float] = team.total(self.sums).tolist()
         self.clear()
         return sums
 

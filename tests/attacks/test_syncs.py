@@ -66,7 +66,7 @@ def test_the_counter_notices_what_makes_a_host_wait() -> None:
         (ApgdT(steps=20, targets=1), ApgdT(steps=60, targets=1), 5),
         (FabT(steps=20, targets=1), FabT(steps=60, targets=1), 5),
         (Fmn(steps=20), Fmn(steps=60), 10),
-        (MiFgsm(steps=20), MiFgsm(steps=60), 0),
+        (MiFgsm(steps=20), MiFgsm(steps=60), 5),
     ],
     ids=lambda value: value.label if isinstance(value, Attack) else str(value),
 )

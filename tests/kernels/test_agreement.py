@@ -1,6 +1,7 @@
 """Every operation, on every engine, over shapes and layouts, against the NumPy reference."""
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from torch import Tensor
 from harden import kernels
 from harden.kernels import reference
 
-ENGINES = ("torch", "numba")
-SHAPES = ((0, 3, 4), (1, 1), (5,), (3, 7), (4, 3, 8, 8), (2, 1, 28, 28))
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+ENGINES = ("cuda",) if SIMULATED else ("torch", "numba")  # test_cuda.py starts a process for the simulator
+SHAPES = ((0, 3, 4), (1, 1), (5,), (3, 7), (4, 3, 8, 8), (2, 1, 28, 28))[: 4 if SIMULATED else None]
 RAN: set[str] = set()
 
 
@@ -102,6 +104,7 @@ def test_out_may_be_x_adv(engine: str, case: Case) -> None:
     torch.testing.assert_close(in_place, apart, rtol=0, atol=0)
 
 
+@pytest.mark.skipif(SIMULATED, reason="the simulator has engine cuda alone")
 @pytest.mark.parametrize("case", CASES, ids=named)
 def test_any_layout_and_float64_are_computed(case: Case) -> None:
     x_adv, gradient, x = images((4, 3, 5, 6), case)
@@ -145,12 +148,12 @@ def test_uniform_has_the_bits_of_the_reference(engine: str, shape: tuple[int, ..
     np.testing.assert_array_equal(out.numpy().view(np.int32), wanted.reshape(shape).view(np.int32))
 
 
-def test_reference_torch_and_numba_all_ran() -> None:
-    wanted = {"reference", "torch", "numba"}
+def test_the_reference_and_all_engines_ran() -> None:
+    wanted = {"reference", *ENGINES}
     if not RAN:
         pytest.skip("the table above was deselected, or ran in another process")
     assert wanted == RAN
-    assert set(kernels.available()) == {"torch", "numba"}
+    assert set(kernels.available()) >= set(ENGINES)
 
 
 @pytest.mark.parametrize("euclidean", [False, True])

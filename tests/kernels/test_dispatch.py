@@ -57,7 +57,7 @@ def test_a_forced_engine_refuses_what_it_cannot_take() -> None:
 
 
 def test_an_unknown_engine_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="one of torch, numba, got 'abacus'"), kernels.using("abacus"):
+    with pytest.raises(ValueError, match="one of torch, numba, cuda, got 'abacus'"), kernels.using("abacus"):
         pass
 
 
@@ -69,6 +69,38 @@ def test_without_numba_torch_computes_after_one_warning(caplog: pytest.LogCaptur
         torch.testing.assert_close(project(x), x)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "numba cannot be imported" in caplog.text
+
+
+@pytest.mark.usefixtures("without_numba")
+def test_an_absent_engine_that_is_preferred_is_told_of_once_and_torch_computes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dispatch._warn_missing.cache_clear()
+    x = torch.rand(2, 3)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            with kernels.preferring(kernels.Wanted.cuda):
+                assert kernels.engine_for(x) == "torch"
+                torch.testing.assert_close(project(x), x)
+    assert [record.message for record in caplog.records if "kernels=cuda is not to be had" in record.message] != []
+    assert len(caplog.records) == 1
+
+
+def test_a_preferred_engine_computes_what_it_can_take_and_the_choice_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dispatch._tell.cache_clear()
+    x = torch.rand(2, 3)
+    with caplog.at_level(logging.INFO), kernels.preferring(kernels.Wanted.torch):
+        project(x)
+        project(x)
+        assert kernels.engine_for(x) == "torch"
+    with kernels.preferring(kernels.Wanted.auto):
+        assert kernels.engine_for(x) == "numba"
+    with kernels.preferring(kernels.Wanted.numba):
+        assert kernels.engine_for(x) == "numba"
+        assert kernels.engine_for(x.double()) == "torch"
+    assert [record.message for record in caplog.records] == ["kernels: torch computes perturbations on cpu"]
 
 
 @pytest.mark.usefixtures("without_numba")

@@ -1,5 +1,6 @@
 """Square's patches: pasted as the reference does, taken back without a trace."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from harden.kernels import reference
 
 LIMITS: dict[str, Any] = {"eps": 0.1, "low": 0.0, "high": 1.0}
 
-engines = pytest.mark.parametrize("engine", ["torch", "numba"])
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+ENGINES = ("cuda",) if SIMULATED else ("torch", "numba")  # test_cuda.py starts a process for the simulator
+engines = pytest.mark.parametrize("engine", ENGINES)
 shapes = pytest.mark.parametrize(
     ("shape", "side"), [((6, 1, 8, 8), 3), ((5, 3, 6, 9), 6), ((4, 2, 5, 4), 1), ((0, 1, 4, 4), 2)]
 )

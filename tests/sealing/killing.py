@@ -1,6 +1,6 @@
 """Kills a process in the midst of sealing, again and again, and looks at what is left.
 
-    python tests/sealing/killing.py seal|unseal|rewrap|rotate POINTS FOLDER
+    python tests/sealing/killing.py seal|unseal|rewrap|copy|rotate POINTS FOLDER SEED
 
 Each trial forks; the child does the work and dies by SIGKILL: at a chosen system call that changes a file, before it,
 after it or, for a write, after a part of its bytes; or at a random moment, by the parent's hand. Prints JSON: how
@@ -26,7 +26,7 @@ from harden.sealing.signing import signer_of
 from harden.sealing.suites import HYBRID
 from harden.sealing.trust import OneSigner
 
-CALLS = ("write", "pwrite", "fsync", "fdatasync", "link", "replace", "unlink")
+CALLS = ("write", "pwrite", "sendfile", "fsync", "fdatasync", "link", "replace", "unlink")
 BY = provider()
 KEYS = {name: generate(RECIPIENT, HYBRID, BY) for name in ("alice", "bob", "carol")}
 TO = {name: KeyRecipient(HYBRID, key.public.public, BY) for name, key in KEYS.items()}
@@ -41,7 +41,7 @@ class Trial:
     """One action: `prepare` makes the state before, `act` changes it, `state` tells before, after or what is wrong."""
 
     def __init__(self, folder: Path) -> None:
-        self.file, self.plain = folder / "f.sealed", folder / "plain"
+        self.file, self.plain, self.copy = folder / "f.sealed", folder / "plain", folder / "copy.sealed"
         self.folder = folder
 
     def fresh(self) -> None:
@@ -68,6 +68,7 @@ class Trial:
             "seal": self.fresh,
             "unseal": lambda: unseal_file(self.file, self.plain, WHO["alice"], trust=TRUST),
             "rewrap": lambda: rewrap(self.file, WHO["alice"], Change([TO["alice"], TO["carol"]]), trust=TRUST),
+            "copy": lambda: rewrap(self.file, WHO["alice"], Change([TO["carol"]]), trust=TRUST, output=self.copy),
             "rotate": lambda: rotate(
                 self.file, self.file, WHO["alice"], to=[TO["carol"]], signer=SIGNED, trust=TRUST, overwrite=True
             ),
@@ -77,7 +78,7 @@ class Trial:
     def state(self, action: str) -> str:
         """`before` or `after`; anything else is an error."""
         names = {path.name for path in self.folder.iterdir()}
-        strangers = names - {"f.sealed", "plain"}
+        strangers = names - {"f.sealed", "plain", "copy.sealed"}
         if action == "rotate":  # a rename replaces, and takes a name; what a kill just before it leaves is whole
             strangers = {name for name in strangers if not self.is_whole(name)}
         if strangers:
@@ -88,6 +89,13 @@ class Trial:
             if "plain" in names:
                 return "after" if self.plain.read_bytes() == PLAIN else "a part of the plain file"
             return "before"
+        if action == "copy":
+            if self.file.read_bytes() != self.bytes:
+                return "the file that was copied is another"
+            if "copy.sealed" not in names:
+                return "before"
+            verify(self.copy, TRUST)
+            return "after" if self.opens("carol", self.copy) else "the copy does not open"
         bob, carol = (self.opens(name) for name in ("bob", "carol"))
         if action == "seal":
             return "after" if bob else "does not open"
@@ -102,10 +110,10 @@ class Trial:
         """Whether a file that was left behind is a complete sealed file under a temporary name."""
         return name.endswith(".part") and verify(self.folder / name, TRUST).settled
 
-    def opens(self, name: str) -> bool:
-        """Whether the file opens for somebody, to what was sealed."""
+    def opens(self, name: str, file: Path | None = None) -> bool:
+        """Whether the file, or another one, opens for somebody, to what was sealed."""
         try:
-            return bytes(unseal_bytes(self.file, WHO[name], trust=TRUST)[0]) == PLAIN
+            return bytes(unseal_bytes(file or self.file, WHO[name], trust=TRUST)[0]) == PLAIN
         except WrongKey:
             return False
 
@@ -122,6 +130,8 @@ def dying_at(number: int, share: float) -> None:
             if name in ("write", "pwrite") and 0 < share < 1:
                 data = memoryview(args[1])
                 real(args[0], data[: int(len(data) * share)], *args[2:])
+            elif name == "sendfile" and 0 < share < 1:
+                real(*args[:3], int(args[3] * share))
             elif share == 1:
                 real(*args, **named)
             return os.kill(os.getpid(), signal.SIGKILL)
@@ -152,7 +162,7 @@ def run(trial: Trial, action: str, at: tuple[int, float] | None, delay: float | 
 def main() -> None:
     """Runs the trials."""
     action, points, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    rng, trial = random.Random(1), Trial(folder)
+    rng, trial = random.Random(sys.argv[4]), Trial(folder)
     trial.prepare(action)
     began = time.perf_counter()
     run(trial, action, None, None)

@@ -1,6 +1,7 @@
 """What the room and the doors do to their process: nothing at import, no plaintext on disk, none in a core dump."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,17 +18,25 @@ from harden.sealing.keyfiles import write_public, write_secret
 WATCH = """
 import sys
 bad = []
-STARTS = ("os.exec", "os.fork", "os.posix_spawn", "os.system")
+STARTS = ("subprocess.", "socket.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "pty.")
 def hook(event, arguments):
-    if event.split(".")[0] in ("subprocess", "socket") or event in STARTS:
+    if event.startswith(STARTS) or event == "ctypes.dlopen" and arguments[0]:  # without a name: the program itself
         bad.append((event, repr(arguments)[:80]))
 sys.addaudithook(hook)
 """
+
+EVERYTHING = """
+import importlib, pkgutil, harden.sealing
+for found in pkgutil.walk_packages(harden.sealing.__path__, "harden.sealing."):
+    importlib.import_module(found.name)
+"""
+"""Imports every module of the room, the second provider's among them: none looks for a library by itself."""
 
 BROKEN = {
     "absent": "sys.modules['oqs'] = None",
     "another package called oqs": "sys.path.insert(0, FOLDER)",
     "a broken library": "import os; os.environ['OQS_INSTALL_PATH'] = FOLDER; sys.path.insert(0, FOLDER)",
+    "nothing called oqs at all": "sys.path[:] = [one for one in sys.path if one]",
 }
 
 
@@ -40,22 +49,56 @@ def fresh(
     return subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd=folder, env=variables)
 
 
+@pytest.mark.parametrize("statement", ["import harden.sealing; harden.sealing.provider()", EVERYTHING])
 @pytest.mark.parametrize("case", BROKEN)
-def test_importing_the_room_starts_nothing_opens_nothing_and_prints_nothing(case: str, tmp_path: Path) -> None:
-    """Nor does using it with the default provider; whatever is called oqs on this machine."""
+def test_importing_the_room_starts_nothing_opens_nothing_and_prints_nothing(
+    case: str, statement: str, tmp_path: Path
+) -> None:
+    """Nor does using it with the default provider, or importing all of it; whatever is called oqs on this machine."""
     (tmp_path / "oqs.py").write_text("print('I am not liboqs'); raise SystemExit(7)")
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "liboqs.so").write_bytes(b"no library")
     code = f"""{WATCH}
 FOLDER = {str(tmp_path)!r}
 {BROKEN[case]}
-import harden.sealing
-harden.sealing.provider()
+{statement}
 heavy = {{"torch", "numpy", "oqs", "mlflow", "hydra", "numba"}} & {{name for name, m in sys.modules.items() if m}}
 sys.exit(repr((bad, heavy)) if bad or heavy else 0)
 """
     done = fresh(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_hook_sees_what_it_is_there_for(tmp_path: Path) -> None:
+    """The control: each of these is noticed, so that silence means something."""
+    code = f"""{WATCH}
+import ctypes, os, socket, subprocess
+subprocess.run(["true"]); socket.socket().close(); os.system("true"); ctypes.CDLL('libc.so.6')
+if not os.fork(): os._exit(0)
+print(sorted({{event for event, _ in bad}}))
+"""
+    seen = fresh(code, folder=tmp_path).stdout
+    for event in ("subprocess.Popen", "socket.__new__", "os.system", "os.fork", "ctypes.dlopen"):
+        assert event in seen
+
+
+STRACE = shutil.which("strace")
+
+
+@pytest.mark.skipif(STRACE is None, reason="strace is not installed: the audit hook of the test above alone looks")
+@pytest.mark.parametrize("statement", ["import harden.sealing", EVERYTHING])
+def test_the_kernel_is_asked_for_no_process_and_no_socket(statement: str, tmp_path: Path) -> None:
+    """By its own account, whatever Python tells a hook; with a stranger called oqs in front."""
+    (tmp_path / "oqs.py").write_text("import os; os.system('true')")
+    log, calls = tmp_path / "log", "trace=execve,execveat,fork,vfork,clone,clone3,socket,connect"
+    line = [str(STRACE), "-f", "-qq", "-o", str(log), "-e", calls, sys.executable, "-c"]
+    place = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*line, statement], capture_output=True, text=True, timeout=120, check=False, env=place)
+    if done.returncode and "ptrace" in done.stderr.lower():
+        pytest.skip(f"strace may not trace here: {done.stderr.strip()[:80]}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [text for text in log.read_text().splitlines() if " execve(" not in text and "+++" not in text] == []
+    assert log.read_text().count("execve(") == 1
 
 
 MARK = torch.arange(200_000, dtype=torch.float32).sin()
@@ -144,10 +187,10 @@ print(before, dumpable(), resource.getrlimit(resource.RLIMIT_CORE))
 
 def test_our_own_copies_of_a_file_key_are_cleared(cast: Any, sample: Any) -> None:
     """Ours: the bytearray. Those of OpenSSL and of HPKE's result are out of reach and not promised."""
-    seen: list[bytearray] = []
+    seen: list[memoryview] = []
     real = opening.open_payload
 
-    def spying(handle: int, head: Any, leaves: bytes, file_key: bytearray) -> Any:
+    def spying(handle: int, head: Any, leaves: bytes, file_key: memoryview) -> Any:
         seen.append(file_key)
         assert any(file_key)
         return real(handle, head, leaves, file_key)
@@ -155,7 +198,7 @@ def test_our_own_copies_of_a_file_key_are_cleared(cast: Any, sample: Any) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(opening, "open_payload", spying)
         assert cast.open(sample.data) == sample.plain
-    assert seen == [bytearray(32)]
+    assert seen == [bytes(32)]
 
 
 def test_no_secret_shows_in_a_repr(cast: Any) -> None:

@@ -73,10 +73,17 @@ def test_two_full_slots_of_a_strangers_entries_are_tried_in_moments(cast: Any, t
 
 
 def test_the_script_tells_what_it_measured(bench: ModuleType, tmp_path: Path, capsys: Any) -> None:
-    words = ["--folder", str(tmp_path), "--sizes", "4", "5", "--rounds", "2"]
+    words = ["--folder", str(tmp_path), "--sizes", "8", "9", "--rounds", "2"]
     bench.main([*words, "--json", str(tmp_path / "b.json"), "--picture", str(tmp_path / "b.svg")])
     told = capsys.readouterr().out
-    for row in ("payload, encrypt", "cp + sync", "one tensor of 1 MiB", "rewrap, 100 recipients", "| rotate |", "load"):
+    for row in (
+        "payload, encrypt",
+        "cp + sync",
+        "the tensor behind the last one",
+        "rewrap, 100 recipients, signature checked",
+        "| rotate |",
+        "cores busy",
+    ):
         assert row in told
     assert (tmp_path / "b.svg").read_text().startswith("<?xml")
     assert sorted(os.listdir(tmp_path)) == ["b.json", "b.svg"]

@@ -278,6 +278,8 @@ FILES: dict[str, bytes] = {
     "negative": safetensors_file({"a": tensor(offsets=(-8, 0))}, bytes(8)),
     "shape lies": safetensors_file({"a": tensor(shape=(3,))}, bytes(8)),
     "shape huge": safetensors_file({"a": tensor(shape=(2**62, 2**62))}, bytes(8)),
+    "shape huge and nothing": safetensors_file({"a": tensor(shape=(2**62, 2**62, 0), offsets=(0, 0))}),
+    "nothing and shape huge": safetensors_file({"a": tensor(shape=(0, 2**62, 2**62), offsets=(0, 0))}),
     "shape negative": safetensors_file({"a": tensor(shape=(-2,))}, bytes(8)),
     "shape float": safetensors_file({"a": tensor(shape=(2.0,))}, bytes(8)),
     "shape bool": safetensors_file({"a": tensor("F64", shape=(True,))}, bytes(8)),
@@ -365,3 +367,13 @@ def test_a_tensor_is_as_good_as_its_own_bytes(cast: Any, tmp_path: Path) -> None
             )
         with pytest.raises(Damaged, match="is not what the hash list says"):
             tensors["b"]
+
+
+def test_asking_whether_a_tensor_is_there_decrypts_nothing(cast: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    cast.seal(safetensors.torch.save({"a": torch.ones(9)}), tmp_path / "f")
+    with open_sealed(tmp_path / "f", cast.identities["alice"], trust=cast.trust) as tensors:
+        monkeypatch.setattr(tensors, "_read", None)
+        assert "a" in tensors
+        assert "b" not in tensors
+    with pytest.raises(ValueError, match="is closed"):
+        tensors.pieces()

@@ -13,7 +13,7 @@ from harden.sealing import Facts, provider, seal_bytes, seal_file
 from harden.sealing.checking import verify
 from harden.sealing.identity import KeyRecipient
 from harden.sealing.keyfiles import RECIPIENT, SIGNER, PublicKey, generate, write_public
-from harden.sealing.provenance import Evidence, check_against, gather, manifest_path, walk, write_manifest
+from harden.sealing.provenance import Evidence, check_against, digest_of, gather, manifest_path, walk, write_manifest
 from harden.sealing.signing import signer_of
 from harden.sealing.suites import HYBRID
 from harden.sealing.trust import OneSigner
@@ -61,9 +61,10 @@ def test_a_real_run_is_gathered_sealed_and_vouched_for(
     list(job.run(run))
     place.write_config(run, {"is": "TrainRequest"})
     place.write_record(run, "17")
-    summary = results.write(job, run, run_id="17")
-    evidence = gather(run, weights=run / place.WEIGHTS)
+    summary = results.write(job, run, run_id="17", commit="c" * 40)
+    evidence = gather(run, weights=digest_of(run / place.WEIGHTS))
     assert (evidence.data, evidence.recipe, evidence.run) == ({"dots": dots.digest}, job.recipe.digest, "17")
+    assert evidence.code == "c" * 40
     assert summary["weights_sha256"] not in str(evidence)
     sealed = tmp_path / "dots.sealed"
     seal_file(run / place.WEIGHTS, sealed, to=TO, facts=Facts("dots"), signer=ACME)

@@ -1,7 +1,6 @@
-"""What a run's folder and a checkout say; git itself is the oracle for commits."""
+"""What a run's folder says."""
 
 import json
-import subprocess
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -9,22 +8,8 @@ from pathlib import Path
 import pytest
 
 from harden.errors import ConfigError, HardenError
-from harden.sealing.provenance import Evidence, commit_of, digest_of, gather
+from harden.sealing.provenance import Evidence, digest_of, gather
 from harden.training import folder as place
-
-
-def git(folder: Path, *words: str) -> str:
-    who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"]
-    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    git(folder, "init", "-q")
-    git(folder, "commit", "-q", "--allow-empty", "-m", "one")
-    return folder
 
 
 @pytest.fixture
@@ -38,13 +23,14 @@ def run(tmp_path: Path) -> Path:
         "data": {"name": "digits", "sha256": "d" * 64},
         "recipe_sha256": "e" * 64,
         "weights_sha256": sha256(b"weights").hexdigest(),
+        "commit": "c" * 40 + "-dirty",
     }
     (folder / place.SUMMARY).write_text(json.dumps(summary))
     return folder
 
 
 def test_a_runs_folder_says_how_its_weights_came_about(run: Path) -> None:
-    found = gather(run, weights=run / place.WEIGHTS, code="a" * 40)
+    found = gather(run, weights=digest_of(run / place.WEIGHTS), code="a" * 40)
     assert found == Evidence(
         data={"digits": "d" * 64},
         code="a" * 40,
@@ -56,15 +42,23 @@ def test_a_runs_folder_says_how_its_weights_came_about(run: Path) -> None:
 
 
 def test_the_digest_of_the_weights_is_said_only_when_asked_for(run: Path) -> None:
-    found = gather(run, weights=run / place.WEIGHTS)
+    found = gather(run, weights=digest_of(run / place.WEIGHTS))
     assert not found.weights
     assert replace(found, weights=digest_of(run / place.WEIGHTS)).weights == sha256(b"weights").hexdigest()
 
 
+def test_the_code_is_what_the_run_noted_and_never_guessed(run: Path) -> None:
+    assert gather(run).code == "c" * 40 + "-dirty"
+    summary = json.loads((run / place.SUMMARY).read_text())
+    (run / place.SUMMARY).write_text(json.dumps(summary | {"commit": None}))
+    assert gather(run).code == ""
+    assert gather(run, code="a" * 40).code == "a" * 40
+
+
 def test_weights_of_another_run_are_refused(run: Path) -> None:
     (run / place.WEIGHTS).write_bytes(b"others")
-    with pytest.raises(ConfigError, match="is not what the run"):
-        gather(run, weights=run / place.WEIGHTS)
+    with pytest.raises(ConfigError, match="is not the run of these weights"):
+        gather(run, weights=digest_of(run / place.WEIGHTS))
 
 
 def test_a_run_without_a_record_is_gathered_without_one(run: Path) -> None:
@@ -91,6 +85,7 @@ def test_a_folder_without_a_finished_run_is_refused(run: Path, name: str) -> Non
         b'{"data": {"name": [], "sha256": ""}}',
         b'{"recipe_sha256": ["e"]}',
         b'{"run_id": {}, "recipe_sha256": 5}',
+        b'{"data": {"name": "d", "sha256": "' + b"d" * 64 + b'"}, "commit": 7}',
     ],
 )
 def test_a_broken_summary_gives_a_typed_error(run: Path, text: bytes) -> None:
@@ -106,38 +101,3 @@ def test_a_broken_record_gives_a_typed_error_or_no_id(run: Path, text: bytes) ->
         assert gather(run).run == ""
     except ConfigError:
         assert text == b"["
-
-
-def test_the_commit_is_the_one_that_git_names(checkout: Path) -> None:
-    assert commit_of(checkout) == git(checkout, "rev-parse", "HEAD")
-    git(checkout, "pack-refs", "--all")
-    assert not (checkout / ".git/refs/heads/main").exists()
-    assert commit_of(checkout) == git(checkout, "rev-parse", "HEAD")
-    git(checkout, "checkout", "-q", "--detach")
-    assert commit_of(checkout) == git(checkout, "rev-parse", "HEAD")
-
-
-def test_the_commit_of_a_further_worktree_is_its_own(checkout: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    git(checkout, "worktree", "add", "-q", "-b", "side/branch", str(other))
-    git(other, "commit", "-q", "--allow-empty", "-m", "two")
-    assert commit_of(other) == git(other, "rev-parse", "HEAD") != commit_of(checkout)
-    git(checkout, "pack-refs", "--all")
-    assert commit_of(other) == git(other, "rev-parse", "HEAD")
-
-
-def test_there_is_no_commit_where_there_is_no_checkout(checkout: Path, tmp_path: Path) -> None:
-    inside = checkout / "venv"
-    inside.mkdir()
-    assert commit_of(inside) is None  # what is installed below a checkout is not part of it
-    assert commit_of(tmp_path) is None
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    git(empty, "init", "-q")
-    assert commit_of(empty) is None
-
-
-@pytest.mark.parametrize("head", ["", "ref:", "ref: ../../x", "ref: \0", "main", "A" * 40, "é", "a" * 41])
-def test_a_broken_head_is_no_commit(checkout: Path, head: str) -> None:
-    (checkout / ".git/HEAD").write_text(head)
-    assert commit_of(checkout) is None

@@ -4,8 +4,10 @@ Our own buffers must hold nothing. What OpenSSL and Python keep is counted and p
 """
 
 import ctypes
+import hashlib
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -19,11 +21,12 @@ import pytest
 from harden.sealing import keyfiles, provider, seal_bytes
 from harden.sealing.core import Facts
 from harden.sealing.identity import KeyRecipient
-from harden.sealing.memory import secret_memory
+from harden.sealing.memory import secret_key, secret_memory, wipe
 from harden.sealing.suites import HYBRID
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-CANARY = bytes(range(200, 232))
+CANARY = hashlib.sha256(b"canary").digest()
+"""No run of numbers: the interpreter has tables of all bytes in order, which are no plaintext."""
 
 OPENS = """
 import ctypes, sys
@@ -213,3 +216,14 @@ print(happened)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
+
+
+def test_a_key_of_ours_is_neither_dumped_nor_swapped_and_can_be_overwritten() -> None:
+    """`lo`: locked, where the limit of the process allows it, as it does for a page nearly everywhere."""
+    key = secret_key(CANARY)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(key))
+    assert {"dd", "lo"} <= set(_flags(address)) or resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] < 4096
+    assert key == CANARY
+    wipe(key)
+    assert key == bytes(32)
+    assert len(secret_key(b"")) == 0

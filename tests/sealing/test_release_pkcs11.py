@@ -16,7 +16,8 @@ from harden.sealing import keyfiles, provider, seal_bytes, unseal_bytes
 from harden.sealing.core import Facts
 from harden.sealing.errors import Refused, Unreadable, WrongKey
 from harden.sealing.release import split
-from harden.sealing.release.pkcs11 import BLOB, Place, TokenWrapper, make_key, place_of
+from harden.sealing.release.pkcs11 import BLOB, TokenWrapper, make_key
+from harden.sealing.release.places import Place, place_of
 from harden.sealing.suites import HYBRID
 
 LIBRARIES = ("lib/softhsm", "lib/x86_64-linux-gnu/softhsm", "lib/aarch64-linux-gnu/softhsm", "lib64/pkcs11", "lib64")
@@ -31,7 +32,9 @@ missing = [
     }.items()
     if not there
 ]
-needs_token = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+needs_token = pytest.mark.skipif(
+    bool(missing), reason=f"no token to try (Debian has SoftHSM2 as softhsm2): not installed: {', '.join(missing)}"
+)
 PIN, H = "493817", bytes(range(64))
 
 
@@ -112,11 +115,11 @@ def test_the_blob_is_plain_aes_gcm_so_that_no_library_owns_it(token: Place) -> N
 @needs_token
 def test_a_wrong_pin_is_tried_once_and_refused(token: Place) -> None:
     ask = Asked("000000")
-    with (
-        TokenWrapper(token, ask) as wrapper,
-        pytest.raises(Refused, match="token harden said no: PinIncorrect") as said,
-    ):
-        wrapper.wrap(bytes(32), H)
+    with TokenWrapper(token, ask) as wrapper:
+        with pytest.raises(Refused, match="token harden said no: PinIncorrect") as said:
+            wrapper.wrap(bytes(32), H)
+        with pytest.raises(Refused, match="PinIncorrect"):  # an entry further on, say: the token would lock
+            wrapper.unwrap(bytes(BLOB), H)
     assert len(ask.questions) == 1
     assert "000000" not in f"{said.value.message} {said.value.hint}"
 
@@ -229,3 +232,88 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MissingExtra, match="needs python-pkcs11") as said:
         TokenWrapper(Place(Path("/m"), "t", "k"), Asked()).wrap(bytes(32), H)
     assert "harden[pkcs11]" in said.value.hint
+
+
+def uri(place: Place, key: str = "") -> str:
+    """What names the key on a command line."""
+    return f"token=pkcs11:token={place.token};object={key or place.key}?module-path={place.module}"
+
+
+SEALED = ("sealed=g.sealed", "identity=alice.key", "trust=acme.pub")
+
+
+@needs_token
+@pytest.mark.usefixtures("house")
+def test_at_the_door_a_key_is_made_in_the_token(ask: Any, token: Place, told: Any) -> None:
+    done = ask("keygen", "action=token", uri(token, "fresh"), told(PIN))
+    assert (done.code, "made      fresh in token harden" in done.out) == (0, True)
+    again = ask("keygen", "action=token", uri(token, "fresh"), told(PIN))
+    assert (again.code, again.error) == (2, "token harden has a fresh already")
+    wrong = ask("keygen", "action=token", uri(token, "other"), told("000000"))
+    assert (wrong.code, wrong.error) == (1, "token harden said no: PinIncorrect")
+    assert "000000" not in wrong.err
+    assert PIN not in done.out + done.err
+
+
+@needs_token
+def test_at_the_door_a_file_opens_with_key_file_and_token_and_with_neither_alone(
+    ask: Any, house: Path, token: Place, told: Any
+) -> None:
+    plain = (house / "plain").read_bytes()
+    words = ("weights=plain", "to=[alice.pub,bob.pub]", "signer=acme.key", "output=g.sealed")
+    assert ask("seal", *words, uri(token), told(PIN)).code == 0
+    assert ask("unseal", *SEALED, uri(token), told(PIN), "output=out").code == 0
+    assert (house / "out").read_bytes() == plain
+    alone = ask("unseal", *SEALED, "output=o")
+    assert (alone.code, "g.sealed: the key does not open it" in alone.error) == (4, True)
+    wrong = ask("unseal", *SEALED, uri(token), told("000000"), "output=o")
+    assert (wrong.code, wrong.error, "000000" in wrong.err) == (1, "token harden said no: PinIncorrect", False)
+    assert ask("unseal", *SEALED, uri(token, "lost"), told(PIN), "output=o").code == 1
+    assert not (house / "o").exists()
+    assert ask("verify", *SEALED, uri(token), told(PIN)).code == 0
+    assert ask("seal", "action=rewrap", *SEALED, uri(token), told(PIN), "to=[bob.pub]").code == 0
+    other = ("sealed=g.sealed", "identity=bob.key", "trust=acme.pub", uri(token), told(PIN))
+    rotate = ("action=rotate", "to=[alice.pub]", "signer=acme.key", "output=h.sealed", "key_alone=true")
+    assert ask("seal", *rotate, *other).code == 0
+    assert ask("unseal", "sealed=h.sealed", *SEALED[1:], "output=p").code == 0
+    assert (house / "p").read_bytes() == plain
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("token=pkcs11:token=T;object=K?module-path=/x&pin-value=canary",), "a token's URI must not hold pin-value"),
+        (("token=pkcs11:token=T",), "a token is named by its token, object and module-path"),
+        (("token=T", "kbs=https://k", "resource=a/b/c"), "token and kbs exclude each other"),
+        (("token=pkcs11:token=T;object=K?module-path=/x", "identity=null"), "token and kbs stand beside a key file"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["unseal", "train", "evaluate"])
+def test_a_token_that_is_named_badly_is_refused_before_anything_else(
+    verb: str, words: tuple[str, ...], says: str, ask: Any, house: Path
+) -> None:
+    usual = {
+        "unseal": ("sealed=f.sealed", "output=o"),
+        "train": ("init=f.sealed", "output=run"),
+        "evaluate": ("weights=f.sealed",),
+    }[verb]
+    identity = () if "identity=null" in words else ("identity=alice.key",)
+    done = ask(verb, *usual, "trust=acme.pub", *identity, *words)
+    assert (done.code, done.error[: len(says)]) == (2, says)
+    assert "canary" not in done.out + done.err
+    assert not (house / "run").exists()
+
+
+@needs_token
+@pytest.mark.slow
+def test_a_real_process_asks_for_the_pin_and_shows_it_nowhere(house: Path, token: Place) -> None:
+    read, write = os.pipe()
+    os.write(write, f"{PIN}\n".encode())
+    os.close(write)
+    line = [sys.executable, "-m", "harden.seal", "weights=plain", "to=[alice.pub]", "signer=acme.key"]
+    words = ["output=g.sealed", uri(token), f"passphrase_fd={read}"]
+    done = subprocess.run([*line, *words], cwd=house, pass_fds=[read], capture_output=True, text=True, check=False)
+    os.close(read)
+    assert done.returncode == 0, done.stderr
+    assert PIN not in done.stdout + done.stderr
+    assert not [path for path in house.iterdir() if PIN.encode() in path.read_bytes()]

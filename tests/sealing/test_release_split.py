@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from harden.errors import ConfigError
-from harden.sealing import keyfiles, provider, seal_bytes, unseal_bytes
+from harden.sealing import Change, keyfiles, provider, rewrap, seal_bytes, unseal_bytes
 from harden.sealing.core import Facts
 from harden.sealing.derive import wrap_info
 from harden.sealing.errors import Refused, WrongKey
@@ -173,3 +173,42 @@ def test_two_tokens_of_one_key_file_each_find_their_entry(tmp_path: Path) -> Non
     seal_bytes(b"weights", tmp_path / "w.sealed", to=[holder.recipient, second], facts=Facts("m", 1, "", {}))
     for box in (holder.box, spare):
         assert bytes(unseal_bytes(tmp_path / "w.sealed", holder.identity(box), trust=None)[0]) == b"weights"
+
+
+@dataclass
+class Moody(Box):
+    """A keeper that says no to the first `noes` questions."""
+
+    noes: int = 1
+
+    def unwrap(self, blob: bytes, aad: bytes) -> bytes | None:
+        self.refuses = self.asked < self.noes
+        return super().unwrap(blob, aad)
+
+
+@pytest.fixture
+def twice(tmp_path: Path) -> tuple[Holder, Path]:
+    """Somebody with a moody keeper, and a file sealed twice for both."""
+    holder = Holder(box=Moody())
+    path = tmp_path / "w.sealed"
+    seal_bytes(b"weights", path, to=[holder.recipient, holder.recipient], facts=Facts("m", 1, "", {}))
+    return holder, path
+
+
+def test_a_no_for_one_entry_does_not_hide_another_that_opens(twice: tuple[Holder, Path]) -> None:
+    holder, path = twice
+    assert bytes(unseal_bytes(path, holder.identity(), trust=None)[0]) == b"weights"
+    assert holder.box.asked == 2
+    holder.box.asked = 0
+    assert rewrap(path, holder.identity(), Change(), trust=None)[1] == 2
+
+
+def test_where_no_entry_opens_the_keepers_no_is_the_answer(twice: tuple[Holder, Path]) -> None:
+    holder, path = twice
+    holder.box = Moody(key=holder.box.key, noes=99)
+    before = path.read_bytes()
+    with pytest.raises(Refused, match="the box said no"):
+        unseal_bytes(path, holder.identity(), trust=None)
+    with pytest.raises(Refused, match="the box said no"):
+        rewrap(path, holder.identity(), Change(), trust=None)
+    assert path.read_bytes() == before

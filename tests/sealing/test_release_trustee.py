@@ -366,3 +366,68 @@ def test_an_entry_of_type_4_opens_with_the_seed_that_the_broker_releases(kbs: Kb
     assert ResourceIdentity(broker(kbs), "a/b/c", BY).unwrap(RELEASE, blob, info) is None
     assert len(kbs.seen) == asked
     assert identity.unwrap(RELEASE, blob, wrap_info(HYBRID, RELEASE, bytes(64))) is None
+
+
+SEALED = ("sealed=g.sealed", "identity=alice.key", "trust=acme.pub")
+
+
+@pytest.fixture
+def kept(ask: Any, house: Path, kbs: Kbs) -> tuple[Path, str]:
+    """A house with a file for alice and the broker, and the words that name the broker."""
+    words = f"kbs={kbs.url}", f"resource={NAME}"
+    done = ask("seal", "weights=plain", "to=[alice.pub]", "signer=acme.key", "output=g.sealed", *words)
+    assert done.code == 0, done.err
+    return house, *words  # type: ignore[return-value]
+
+
+def test_at_the_door_a_file_opens_with_key_file_and_broker_and_with_neither_alone(
+    ask: Any, kept: Any, kbs: Kbs, caplog: pytest.LogCaptureFixture
+) -> None:
+    house, *words = kept
+    done = ask("unseal", *SEALED, *words, "output=out")
+    assert done.code == 0, done.err
+    assert (house / "out").read_bytes() == (house / "plain").read_bytes()
+    assert "no hardware protection" in caplog.text
+    alone = ask("unseal", *SEALED, "output=o")
+    assert (alone.code, "g.sealed: the key does not open it" in alone.error) == (4, True)
+    assert ask("unseal", *SEALED[:1], "identity=bob.key", *SEALED[2:], *words, "output=o").code == 4
+    kbs.instead[f"/resource/{NAME}"] = lambda: Kbs.no(403, "policy says no")
+    no = ask("unseal", *SEALED, *words, "output=o")
+    assert (no.code, "said no to /resource/" in no.error, "policy says no" in no.err) == (1, True, True)
+    assert not (house / "o").exists()
+    assert SECRET.hex() not in no.out + no.err + done.out + done.err
+
+
+def test_the_broker_is_taken_on_and_off_by_a_rewrap_and_kept_by_a_rotation(ask: Any, kept: Any) -> None:
+    _, *words = kept
+    rotate = ("action=rotate", "to=[alice.pub]", "signer=acme.key")
+    assert ask("seal", *rotate, *SEALED, *words, "output=h.sealed").code == 0
+    turned = ("sealed=h.sealed", *SEALED[1:])
+    assert ask("unseal", *turned, "output=o").code == 4
+    assert ask("seal", "action=rewrap", "to=[alice.pub]", "key_alone=true", *turned, *words).code == 0
+    assert ask("unseal", *turned, "output=o1").code == 0
+    assert ask("seal", "action=rewrap", "to=[alice.pub]", *turned, *words).code == 0
+    assert ask("unseal", *turned, "output=o2").code == 4
+    assert ask("verify", *turned, *words).code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("kbs=https://k",), "kbs and resource belong together"),
+        (("resource=a/b/c",), "kbs and resource belong together"),
+        (("kbs=https://k", "resource=a"), "a resource is called repository/type/tag, got a"),
+        (("kbs=http://k.example", "resource=a/b/c"), "a key broker is at an https:// address, got http://k.example"),
+        (("kbs=https://u:canary@k", "resource=a/b/c"), "the https:// address of a key broker must hold no user"),
+        (("kbs=https://k:x", "resource=a/b/c"), "a key broker is at an https:// address"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["unseal", "train"])
+def test_a_broker_that_is_named_badly_is_refused_before_anything_else(
+    verb: str, words: tuple[str, ...], says: str, ask: Any, house: Path
+) -> None:
+    usual = {"unseal": ("sealed=f.sealed", "output=o"), "train": ("init=f.sealed", "output=run")}[verb]
+    done = ask(verb, *usual, "identity=alice.key", "trust=acme.pub", *words)
+    assert (done.code, done.error[: len(says)]) == (2, says)
+    assert "canary" not in done.out + done.err
+    assert not (house / "run").exists()

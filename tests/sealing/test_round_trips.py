@@ -1,7 +1,9 @@
 """What was sealed comes out, for every suite, length, way and number of recipients."""
 
 import os
+import random
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from harden.sealing import (
     unseal_file,
     verify,
 )
+from harden.sealing.ciphertext import Ciphertext
 from harden.sealing.derive import payload_key
-from harden.sealing.errors import WrongKey, WrongPassphrase
+from harden.sealing.errors import Damaged, WrongKey, WrongPassphrase
 from harden.sealing.heads import opened, read_head, read_slots
 from harden.sealing.opening import unlock, unlocked
 from harden.sealing.passphrase import Cost
@@ -75,6 +78,71 @@ def test_any_range_can_be_read_by_itself(length: int, data: st.DataObject, cast:
             into = bytearray(data.draw(st.integers(0, len(plain) - start)))
             payload.read_into(start, memoryview(into))
             assert into == plain[start : start + len(into)]
+
+
+def test_neighbours_are_read_once_whatever_the_order(cast: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """A MiB that was checked is held: what lies in it is neither read nor hashed again, forward, back or across."""
+    plain = os.urandom(12 * 2**20 + 5)
+    cast.seal(plain, tmp_path / "f")
+    with opened(tmp_path / "f") as handle:
+        payload = unlocked(handle, "f", cast.identities["alice"], cast.trust, cast.provider).payload
+        read: list[int] = []
+        real = Ciphertext.read
+
+        def counting(self: Ciphertext, start: int, into: memoryview) -> None:
+            read.append(len(into) >> 20)
+            real(self, start, into)
+
+        monkeypatch.setattr(Ciphertext, "read", counting)
+        rng = random.Random(0)
+        for start, length, fresh in (
+            (0, 100, 1),
+            (200, 100, 0),
+            (2**20 - 1000, 2**20, 2),
+            (2**20 + 5, 9, 0),
+            (3 * 2**19, 3 * 2**20, 2),
+            (2**20 + 5, 9, 0),
+            (0, 9, 1),
+            *((rng.randrange(len(plain) - 2**21), rng.randrange(2**21), None) for _ in range(60)),
+        ):
+            read.clear()
+            into = bytearray(length)
+            payload.read_into(start, memoryview(into))
+            assert into == plain[start : start + length]
+            assert fresh is None or sum(read) == fresh, start
+
+
+def test_a_mib_that_was_changed_is_not_held(cast: Any, tmp_path: Path) -> None:
+    """Each access tells anew, and an intact neighbour is still read."""
+    plain = os.urandom(3 * 2**20)
+    data = bytearray(cast.seal(plain, tmp_path / "f"))
+    data[5632 + 2**20 + 2**19] ^= 1
+    (tmp_path / "f").write_bytes(data)
+    with opened(tmp_path / "f") as handle:
+        payload = unlocked(handle, "f", cast.identities["alice"], cast.trust, cast.provider).payload
+        for start, good in ((0, True), (2**20, False), (2**20, False), (5 * 2**19, True), (2**20 - 9, False)):
+            into = bytearray(9 if good else 2**18)
+            if good:
+                payload.read_into(start, memoryview(into))
+                assert into == plain[start : start + 9]
+                continue
+            with pytest.raises(Damaged, match="MiB 1 of it"):
+                payload.read_into(start, memoryview(into))
+
+
+def test_threads_that_read_at_once_get_what_they_asked_for(cast: Any, tmp_path: Path) -> None:
+    plain = os.urandom(6 * 2**20)
+    cast.seal(plain, tmp_path / "f")
+    with opened(tmp_path / "f") as handle, ThreadPoolExecutor(4) as pool:
+        payload = unlocked(handle, "f", cast.identities["alice"], cast.trust, cast.provider).payload
+
+        def reads(start: int) -> bool:
+            into = bytearray(50_000)
+            payload.read_into(start, memoryview(into))
+            return into == plain[start : start + 50_000]
+
+        rng = random.Random(1)
+        assert all(pool.map(reads, [rng.randrange(len(plain) - 50_000) for _ in range(300)]))
 
 
 def test_sealing_a_file_and_sealing_bytes_are_the_same(cast: Any, tmp_path: Path) -> None:

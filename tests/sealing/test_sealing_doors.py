@@ -3,112 +3,21 @@
 import os
 import pty
 import re
-import shutil
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-import harden.keygen
-import harden.seal
-import harden.unseal
-import harden.verify
-from harden.sealing import inspect, passphrase, provider, recipient_of, seal_file, signer_from
-from harden.sealing.core import Facts
-from harden.sealing.keyfiles import RECIPIENT, SIGNER, generate, write_public, write_secret
-from harden.sealing.passphrase import Cost
-from harden.sealing.suites import HYBRID
+from harden.sealing import inspect
 
-DOORS = {"keygen": harden.keygen, "seal": harden.seal, "unseal": harden.unseal, "verify": harden.verify}
 CANARY = "canary-passphrase-5b1f"
 PLAIN = bytes(range(256)) * 300
 
-
-class Answer(NamedTuple):
-    """A door's exit code and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The one line of the error."""
-        (line,) = [line for line in self.err.splitlines() if line.startswith("harden: error: ")]
-        return line.removeprefix("harden: error: ")
-
-
-Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a verb over the words of a command line in an empty folder. This process may be dumped still."""
-    monkeypatch.chdir(tmp_path)
-    for module in DOORS.values():
-        monkeypatch.setattr(module, "forbid_dumps", lambda: None)
-    monkeypatch.setattr(passphrase, "COST", Cost(64, 1, 1))
-
-    def run(verb: str, *words: str) -> Answer:
-        GlobalHydra.instance().clear()
-        capfd.readouterr()
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", [f"harden.{verb}", *words])
-            with pytest.raises(SystemExit) as stop:
-                DOORS[verb].main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Answer(int(stop.value.code or 0), out, err)
-
-    return run
-
-
-@pytest.fixture
-def told() -> Any:
-    """A descriptor from which passphrases can be read, a line each."""
-    opened = []
-
-    def tell(*lines: str) -> str:
-        read, write = os.pipe()
-        os.write(write, "".join(f"{line}\n" for line in lines).encode())
-        os.close(write)
-        opened.append(read)
-        return f"passphrase_fd={read}"
-
-    yield tell
-    for handle in opened:
-        os.close(handle)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, never: Any) -> Path:
-    """A folder with keys of alice, bob and acme, a plain file, and it sealed for both and signed."""
-    folder, by = tmp_path_factory.mktemp("built"), provider()
-    for name, kind in (("alice", RECIPIENT), ("bob", RECIPIENT), ("acme", SIGNER)):
-        key = generate(kind, HYBRID, by)
-        write_secret(folder / f"{name}.key", key, None)
-        write_public(folder / f"{name}.pub", key.public)
-    (folder / "plain").write_bytes(PLAIN)
-    seal_file(
-        folder / "plain",
-        folder / "f.sealed",
-        to=[recipient_of(folder / f"{name}.pub", by) for name in ("alice", "bob")],
-        signer=signer_from(folder / "acme.key", never, by),
-        facts=Facts("resnet", metadata={"round": "2026Q3", "watermark": "1f2e", "bom": "3d4c"}),
-    )
-    return folder
-
-
-@pytest.fixture
-def house(built: Path, tmp_path: Path) -> Path:
-    """A copy of that folder, where one stands."""
-    return Path(shutil.copytree(built, tmp_path, dirs_exist_ok=True))
-
+Ask = Callable[..., Any]
 
 in_the_house = pytest.mark.usefixtures("house")
 
@@ -135,7 +44,7 @@ def test_the_way_of_the_readme(ask: Ask, tmp_path: Path) -> None:
     assert ask("verify", "sealed=f.sealed", "trust=acme.pub", "identity=bob.key").code == 0
     assert {path.name for path in tmp_path.iterdir()} == {
         *("alice.key", "alice.pub", "bob.key", "bob.pub", "acme.key", "acme.pub"),
-        *("plain", "f.sealed", "alice.out", "bob.out"),
+        *("plain", "f.sealed", "f.sealed.manifest.json", "alice.out", "bob.out"),
     }
 
 
@@ -290,6 +199,13 @@ def test_bad_input_has_its_own_line_and_code_and_leaves_no_output(
         ("seal", ("weights=plain", "to=[alice.key]", "output=g"), 2, "alice.key: wanted a public (.pub) key file"),
         ("seal", ("weights=plain", "to=[acme.pub]", "output=g"), 2, "acme.pub: is the key of a signer"),
         ("seal", ("weights=plain", "to=[nobody.pub]", "output=g"), 1, "nobody.pub: no such file"),
+        ("seal", ("weights=f.sealed", "to=[alice.pub]", "output=g"), 2, "f.sealed: is sealed already"),
+        (
+            "seal",
+            ("action=export", "weights=f.sealed", "to=[alice.pub]", "output=g"),
+            2,
+            "f.sealed: is sealed already",
+        ),
         ("seal", ("weights=none", "to=[alice.pub]", "output=g"), 1, "none: no such file"),
         ("seal", ("weights=plain", "to=[alice.pub]", "output=f.sealed"), 2, "f.sealed: exists already"),
         ("seal", ("weights=plain", "to=[alice.pub]", "output=g", "epoch=0"), 2, "epoch must be a whole number from 1"),
@@ -305,6 +221,8 @@ def test_bad_input_has_its_own_line_and_code_and_leaves_no_output(
         ("unseal", (*UNSEAL, "allow_unsigned=true"), 2, "trust and allow_unsigned contradict"),
         ("unseal", ("sealed=f.sealed", "trust=acme.pub", "output=o"), 4, "f.sealed: the key does not open it"),
         ("unseal", (*UNSEAL, "passphrase=x"), 2, "there is no key passphrase"),
+        ("unseal", (UNSEAL[0], "identity=alice.pub", *UNSEAL[2:]), 2, "alice.pub: wanted a secret (.key) key file"),
+        ("unseal", (UNSEAL[0], "identity=acme.key", *UNSEAL[2:]), 2, "acme.key: is the key of a signer"),
         ("unseal", (*UNSEAL, "passphrase_fd=x"), 2, "passphrase_fd must be a whole number"),
         ("verify", ("sealed=f.sealed",), 2, "trust=... is missing"),
         ("verify", ("sealed=f.sealed", "trust=alice.pub"), 2, "alice.pub: is the key of a recipient"),
@@ -404,3 +322,22 @@ def test_no_secret_shows_on_the_command_line_in_the_environment_or_in_what_is_pr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.key", "x.pub"]
     assert not [path for path in tmp_path.iterdir() if CANARY.encode() in path.read_bytes()]
     assert b'"protect":"argon2id"' in (tmp_path / "x.key").read_bytes()
+
+
+def test_a_file_that_calls_itself_safetensors_must_be_one(ask: Ask, house: Path) -> None:
+    (house / "w.safetensors").write_bytes(PLAIN)
+    done = ask("seal", "weights=w.safetensors", "to=[alice.pub]", "output=g.sealed")
+    assert (done.code, done.error.startswith("w.safetensors: is not a safetensors file")) == (4, True)
+    assert not (house / "g.sealed").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_of_the_results_that_has_gone_gets_no_traceback_and_no_yes(house: Path, unbuffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "harden.verify", "sealed=f.sealed", "trust=acme.pub"]
+    variables = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(line, cwd=house, stdout=write, stderr=subprocess.PIPE, text=True, check=False, env=variables)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")

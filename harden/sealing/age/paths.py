@@ -1,6 +1,7 @@
 """age files by path: out of a file or a stream, into a file or a stream, whole or not at all."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,10 @@ from harden.sealing.age.faults import naming
 from harden.sealing.age.hybrid import HybridRecipient
 from harden.sealing.age.intake import Intake, pouring
 from harden.sealing.age.payload import CHUNK, Target, write_all
-from harden.sealing.age.publishing import publishing
 from harden.sealing.age.reader import AgeReader
 from harden.sealing.age.spelling import Identity
 from harden.sealing.age.writer import AgeWriter, encrypt
+from harden.sealing.publish import ORDINARY, PRIVATE, check_free, publishing
 
 LOST_ON_EXPORT = (
     "an age file keeps the weights and who may read them; it has no signature, no bound facts, no epoch, "
@@ -38,7 +39,7 @@ class Imported:
 @contextmanager
 def exporting(output: Path, recipients: Sequence[HybridRecipient]) -> Iterator[AgeWriter]:
     """What to write plaintext to; `output` appears when the block ends without an exception, and never otherwise."""
-    with publishing(output, mode=0o666) as file:
+    with _publishing(output, ORDINARY) as file:
         writer = AgeWriter(file, recipients)
         try:
             yield writer
@@ -60,7 +61,7 @@ def importing(source: Path, identities: Sequence[Identity]) -> Iterator[AgeReade
 
 def export_age(source: Path, output: Path, recipients: Sequence[HybridRecipient]) -> int:
     """Makes `output`, an age file with the content of `source`, and says how many bytes of plaintext that were."""
-    with _reading(source) as file, publishing(output, mode=0o666) as target:
+    with _reading(source) as file, _publishing(output, ORDINARY) as target:
         return encrypt(file, target, recipients)
 
 
@@ -75,13 +76,21 @@ def import_age(
     with (
         _reading(source) as file,
         AgeReader(file, identities, name=str(source)) as reader,
-        publishing(output, mode=0o600) as result,
+        _publishing(output, PRIVATE) as result,
     ):
         target = _Hashed(result)
         count = reader.drain(target)
         imported = Imported(target.sha256.hexdigest(), count, reader.recipients, reader.post_quantum)
         check(imported)
     return imported
+
+
+@contextmanager
+def _publishing(path: Path, mode: int) -> Iterator[BinaryIO]:
+    """A file to write, which gets the name `path` when the block ends well, and never replaces another."""
+    check_free(path, overwrite=False, hint="it is not replaced: choose another name or remove it")
+    with publishing(path, mode=mode) as handle, os.fdopen(handle, "wb", closefd=False) as file:
+        yield file
 
 
 class _Hashed:

@@ -9,8 +9,18 @@ docs/provenance.md says how somebody without harden checks one.
 """
 
 from harden.sealing.provenance.chain import Link, walk
-from harden.sealing.provenance.gathering import commit_of, digest_of, gather
-from harden.sealing.provenance.manifests import check_against, manifest_of, manifest_path, read_manifest, write_manifest
+from harden.sealing.provenance.gathering import digest_of, gather
+from harden.sealing.provenance.manifests import (
+    check_against,
+    check_parent,
+    is_manifest,
+    kept_path,
+    manifest_of,
+    manifest_path,
+    publish,
+    read_manifest,
+    write_manifest,
+)
 from harden.sealing.provenance.statement import Evidence, Manifest
 
 __all__ = [
@@ -18,11 +28,14 @@ __all__ = [
     "Link",
     "Manifest",
     "check_against",
-    "commit_of",
+    "check_parent",
     "digest_of",
     "gather",
+    "is_manifest",
+    "kept_path",
     "manifest_of",
     "manifest_path",
+    "publish",
     "read_manifest",
     "walk",
     "write_manifest",

@@ -1,7 +1,6 @@
-"""What a folder of `harden.train` says of how its weights came about, and the commit that a checkout stands at."""
+"""What a folder of `harden.train` says of how its weights came about."""
 
 import json
-import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,13 @@ LONGEST = 64 << 20
 """Bytes of the longest file of a run that is read; weights are not among them."""
 
 PIECE = 1 << 20
-ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
-TOP = Path(__file__).parents[3]
-"""The folder that holds the package: a checkout, or where packages are installed."""
 
 
-def gather(run: Path, *, weights: Path | None = None, code: str | None = None) -> Evidence:
-    """The evidence in a run's folder. `code`: the commit, else that of this checkout.
+def gather(run: Path, *, weights: str | None = None, code: str | None = None) -> Evidence:
+    """The evidence in a run's folder. `code`: the commit, else the one that the run noted.
 
-    `weights`: the file to be sealed, which must be the run's. Its digest is not said all the same, as strangers
-    could recognise the weights by it; whoever wants that: `replace(evidence, weights=digest_of(weights))`.
-    A run does not note its own commit: where the code has changed since, whoever knows it gives `code`.
+    `weights`: SHA-256 of the file to be sealed, which must be the run's. It is not said all the same, as strangers
+    could recognise the weights by it; whoever wants that: `replace(evidence, weights=weights)`.
     Raises ConfigError where there is no finished run, or not the one of these weights; Unreadable.
     """
     raw = _read(run / SUMMARY)
@@ -35,7 +30,7 @@ def gather(run: Path, *, weights: Path | None = None, code: str | None = None) -
         _check_weights(weights, summary, run)
     return Evidence(
         data=_data_of(summary, run),
-        code=(commit_of(TOP) if code is None else code) or "",
+        code=code or summary.get("commit") or "",
         configuration=sha256(_read(run / CONFIG)).hexdigest(),
         recipe=summary.get("recipe_sha256") or "",
         summary=sha256(raw).hexdigest(),
@@ -52,44 +47,10 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def commit_of(folder: Path) -> str | None:
-    """The commit that the checkout in `folder` itself stands at, None where there is none.
-
-    Only git's files are read, no program is started: whether files differ from the commit is not known.
-    """
-    try:
-        git = _git_folder(folder)
-        head = (git / "HEAD").read_text("ascii").strip()
-        found = _resolved(git, head.removeprefix("ref:").strip()) if head.startswith("ref:") else head
-    except (OSError, ValueError):
-        return None
-    return found if ID.fullmatch(found) else None
-
-
-def _git_folder(folder: Path) -> Path:
-    """`.git`, or where the file `.git` of a further worktree points."""
-    git = folder / ".git"
-    if git.is_file():
-        return folder / git.read_text("utf-8").strip().removeprefix("gitdir:").strip()
-    return git
-
-
-def _resolved(git: Path, name: str) -> str:
-    """What a branch points at; "" where it has no commit yet."""
-    common = git / "commondir"
-    shared = git / common.read_text("utf-8").strip() if common.is_file() else git
-    for place in (git, shared):
-        if (place / name).is_file():
-            return (place / name).read_text("ascii").strip()
-    packed = (shared / "packed-refs").read_text("utf-8").splitlines()
-    return next((line.split()[0] for line in packed if line.split()[1:] == [name]), "")
-
-
-def _check_weights(weights: Path, summary: dict[str, Any], run: Path) -> None:
-    there, wanted = digest_of(weights), summary.get("weights_sha256")
-    if there != wanted:
+def _check_weights(weights: str, summary: dict[str, Any], run: Path) -> None:
+    if weights != (wanted := summary.get("weights_sha256")):
         raise ConfigError(
-            f"{weights}: is not what the run in {run} made: SHA-256 {there[:16]}..., wanted {str(wanted)[:16]}...",
+            f"{run}: is not the run of these weights: their SHA-256 is {weights[:16]}..., its {str(wanted)[:16]}...",
             "name the folder of the run that these weights come from",
         )
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from harden.errors import ConfigError
 from harden.sealing.checking import Report
+from harden.sealing.core import Facts
 from harden.sealing.errors import Damaged, Mismatch
 from harden.sealing.heads import FRESH, Head, opened, read_head, read_marked
 from harden.sealing.payload import Payload
@@ -21,6 +22,11 @@ SUFFIX = ".manifest.json"
 def manifest_path(sealed: Path) -> Path:
     """Where the manifest of a sealed file lies."""
     return sealed.with_name(sealed.name + SUFFIX)
+
+
+def kept_path(path: Path, manifest: Manifest) -> Path:
+    """Where the manifest at `path` is kept when its file is replaced: a walk finds it under any name."""
+    return path.with_name(f"{path.name.removesuffix(SUFFIX)}.epoch-{manifest.facts.epoch}{SUFFIX}")
 
 
 def is_manifest(path: Path) -> bool:
@@ -46,11 +52,16 @@ def write_manifest(
     check_free(output, overwrite=overwrite)  # before the expensive part
     head, root = _whole(sealed)
     made = manifest_of(head, root, evidence, signer.key.id, parent=parent)
-    data = envelope.encode(envelope.sign(made.encode(), signer))
+    publish(made, signer, output, overwrite=overwrite)
+    return made
+
+
+def publish(manifest: Manifest, signer: Signer, output: Path, *, overwrite: bool = False) -> None:
+    """Signs the manifest, and writes it as `output`. Raises ConfigError where that exists, or it is too long."""
+    data = envelope.encode(envelope.sign(manifest.encode(), signer))
     if len(data) > document.LONGEST:
         raise ConfigError(f"the manifest takes {len(data)} bytes, at most {document.LONGEST} fit", "say less")
     write_new(output, data, overwrite=overwrite)
-    return made
 
 
 def manifest_of(
@@ -64,9 +75,19 @@ def manifest_of(
             "write the manifest of the round before first, and name it",
         )
     if parent is not None:
-        _check_parent(head, parent)
+        check_parent(head.where, facts, parent)
     pinned = parent.digest if parent else ""
     return Manifest(name, facts, head.bound.hex(), root.hex(), signer, pinned, evidence)
+
+
+def check_parent(where: str, facts: Facts, parent: Manifest) -> None:
+    """Nothing if a file with these facts can continue the round of `parent`; else ConfigError, beginning `where`."""
+    if facts.parent != parent.h:
+        raise ConfigError(f"{where}: continues another file than {parent.file}, {parent.round}")
+    if facts.model_id != parent.facts.model_id:
+        raise ConfigError(f"{where}: is of model {facts.model_id}, the round before of {parent.facts.model_id}")
+    if facts.epoch <= parent.facts.epoch:
+        raise ConfigError(f"{where}: epoch {facts.epoch} does not come after that of {parent.round}")
 
 
 def read_manifest(path: Path, trust: Trust, by: Provider | None = None) -> Manifest:
@@ -116,13 +137,3 @@ def _whole(sealed: Path) -> tuple[Head, bytes]:
         digest = head.preamble.suite.digest
         Payload(handle, head.layout, head.core.plaintext_bytes, marked.leaves, digest, head.where).check_leaves()
     return head, marked.root
-
-
-def _check_parent(head: Head, parent: Manifest) -> None:
-    facts = head.core.facts
-    if facts.parent != parent.h:
-        raise ConfigError(f"{head.where}: continues another file than {parent.file}, {parent.round}")
-    if facts.model_id != parent.facts.model_id:
-        raise ConfigError(f"{head.where}: is of model {facts.model_id}, the round before of {parent.facts.model_id}")
-    if facts.epoch <= parent.facts.epoch:
-        raise ConfigError(f"{head.where}: epoch {facts.epoch} does not come after that of {parent.round}")

@@ -8,7 +8,6 @@ evidence. Every call makes a session and a key of its own. Not run against a liv
 import hashlib
 import http.client
 import json
-import re
 import ssl
 import time
 from contextlib import closing
@@ -16,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from harden.errors import ConfigError
 from harden.sealing.canonical import is_plain
 from harden.sealing.errors import Refused
 from harden.sealing.release.jwe import ReaderKey
+from harden.sealing.release.places import check_address, check_resource
 
 VERSION = "0.4.0"
 PREFIX = "/kbs/v0"
@@ -28,8 +27,6 @@ HASHES = ("sha256", "sha384", "sha512")
 DEFAULT_HASH = "sha384"
 LONGEST = 1 << 20
 """Bytes of an answer."""
-LOCAL = {"127.0.0.1", "::1", "localhost"}
-RESOURCE = re.compile(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+")
 
 
 class TeeAttestor(Protocol):
@@ -57,10 +54,7 @@ class KeyBroker:
     tls: ssl.SSLContext | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        plain = parts.scheme == "http" and parts.hostname in LOCAL
-        if not (parts.scheme == "https" or plain) or not parts.hostname or parts.username or parts.query:
-            raise ConfigError(f"a key broker is at an https:// address, got {self.url}", "http only on this machine")
+        check_address(self.url)
 
     def fetch(self, resource: str) -> bytes:
         """The secret called `repository/type/tag`, after a fresh attestation. Raises ConfigError, Refused."""
@@ -155,12 +149,6 @@ class _Session:
         if not isinstance(answer, dict):
             raise Refused(f"{self._url}: the answer to {path} is not a JSON object")
         return answer
-
-
-def check_resource(resource: str) -> None:
-    """Nothing for `repository/type/tag`, else ConfigError."""
-    if not RESOURCE.fullmatch(resource) or {".", ".."} & set(resource.split("/")):
-        raise ConfigError(f"a resource is called repository/type/tag, got {resource}")
 
 
 def runtime_digest(runtime: dict[str, Any], algorithm: str) -> bytes:

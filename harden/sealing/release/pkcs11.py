@@ -2,70 +2,43 @@
 
     blob = nonce 12 | ciphertext 32 | tag 16
 
-A token is named by a URI of RFC 7512: `pkcs11:token=T;object=K?module-path=/usr/lib/softhsm/libsofthsm2.so`. It
-never holds a PIN: that is asked for, once, and only when an entry is at hand that the token may open.
+The PIN is asked for once, and only when an entry is at hand that the token may open.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
 
 from harden.errors import ConfigError, MissingExtra
 from harden.sealing.errors import Refused, Unreadable
 from harden.sealing.identity import Ask
+from harden.sealing.release.places import Place
 from harden.sealing.suites import FILE_KEY, TAG
 
 NONCE = 12
 BLOB = NONCE + FILE_KEY + TAG
 BITS = 256
-PATH, QUERY = {"token", "object"}, {"module-path"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a key is: the library that speaks to the token, the label of the token, the label of the key."""
-
-    module: Path
-    token: str
-    key: str
-
-
-def place_of(uri: str) -> Place:
-    """The place that a URI names. ConfigError for any other attribute, for a PIN above all."""
-    scheme, _, rest = uri.partition(":")
-    path, _, query = rest.partition("?")
-    found = _attributes(path, ";") | _attributes(query, "&")
-    if pins := [name for name in found if name.startswith("pin-")]:
-        raise ConfigError(f"a token's URI must not hold {pins[0]}", "the PIN is asked for, or read from passphrase_fd")
-    if scheme != "pkcs11" or found.keys() != PATH | QUERY or not all(found.values()):
-        raise ConfigError(
-            f"a token is named by its token, object and module-path, got {', '.join(found) or 'none of them'}",
-            "as in pkcs11:token=T;object=K?module-path=/usr/lib/softhsm/libsofthsm2.so",
-        )
-    return Place(Path(found["module-path"]), found["token"], found["object"])
 
 
 class TokenWrapper:
     """The AES key at `place`. The token is opened, and `ask` called for its PIN, at the first use; close it.
 
     Its methods raise Refused for all that the token says no to, Unreadable where its library does not load, and
-    MissingExtra.
+    MissingExtra. A token that let nobody in is not tried again, as it would lock: the same Refused is raised.
     """
 
     def __init__(self, place: Place, ask: Ask) -> None:
         self.place, self._ask = place, ask
         self._session: Any = None
         self._key: Any = None
+        self._refusal: Refused | None = None
 
     def wrap(self, share: bytes, aad: bytes) -> bytes:
         """The share under the token's key, 60 bytes."""
+        key, nonce = self._opened(), os.urandom(NONCE)
         with _saying(self.place):
-            key, nonce = self._opened(), os.urandom(NONCE)
             blob = nonce + bytes(key.encrypt(share, **_gcm(nonce, aad)))
         if len(blob) != BLOB:
             raise Refused(f"token {self.place.token}: a wrapped share has {len(blob)} bytes, wanted {BLOB}")
@@ -75,8 +48,8 @@ class TokenWrapper:
         """The share; None where the tag is not one of this key and `aad`."""
         if len(blob) != BLOB:
             return None
+        key = self._opened()
         with _saying(self.place):
-            key = self._opened()
             try:
                 return bytes(key.decrypt(blob[NONCE:], **_gcm(blob[:NONCE], aad)))
             except _wrong_tag():
@@ -87,7 +60,7 @@ class TokenWrapper:
         if self._session is not None:
             with suppress(_library().PKCS11Error):
                 self._session.close()
-        self._session = self._key = None
+        self._session = self._key = self._refusal = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,14 +72,24 @@ class TokenWrapper:
 
     def _opened(self) -> Any:
         """The key, found once, and only if the token says that it cannot leave."""
+        if self._refusal:
+            raise self._refusal
         if self._key is None:
-            library = _library()
-            self._session = self._session or _login(self.place, self._ask, write=False)
+            try:
+                self._key = self._found()
+            except Refused as refusal:
+                self._refusal = refusal
+                raise
+        return self._key
+
+    def _found(self) -> Any:
+        library = _library()
+        with _saying(self.place):
+            self._session = _login(self.place, self._ask, write=False)
             kinds = {"object_class": library.ObjectClass.SECRET_KEY, "key_type": library.KeyType.AES}
             key = self._session.get_key(label=self.place.key, **kinds)
             _check_kept(key, self.place)
-            self._key = key
-        return self._key
+        return key
 
 
 def make_key(place: Place, ask: Ask) -> None:
@@ -171,12 +154,3 @@ def _library() -> Any:
     except ImportError as error:
         raise MissingExtra("a PKCS#11 token needs python-pkcs11", "pip install 'harden[pkcs11]'") from error
     return pkcs11
-
-
-def _attributes(text: str, separator: str) -> dict[str, str]:
-    """Name to value, percent-decoded. ConfigError for a name that comes twice."""
-    pairs = [part.partition("=") for part in text.split(separator) if part]
-    found = {name: unquote(value) for name, _, value in pairs}
-    if len(found) != len(pairs):
-        raise ConfigError("a token's URI names an attribute twice")
-    return found

@@ -14,7 +14,7 @@ from typing import Protocol
 from harden.errors import ConfigError
 from harden.sealing import keyfiles
 from harden.sealing.errors import Refused
-from harden.sealing.identity import Ask, KeyRecipient
+from harden.sealing.identity import Ask, KeyIdentity, KeyRecipient
 from harden.sealing.provider import Opener, Provider
 from harden.sealing.slots import LONGEST_FOREIGN, SPLIT
 from harden.sealing.suites import FILE_KEY, Suite
@@ -77,6 +77,18 @@ class SplitIdentity:
         return xor(first, second)
 
 
+@dataclass(frozen=True)
+class EitherIdentity:
+    """Somebody with a key file and a wrapper, for files that were sealed for the key file alone, too."""
+
+    alone: KeyIdentity
+    both: SplitIdentity
+
+    def unwrap(self, kind: int, blob: bytes, info: bytes) -> bytes | None:
+        """The file key of an entry of type 1 or 3; the wrapper is asked for the latter alone."""
+        return (self.both if kind == SPLIT else self.alone).unwrap(kind, blob, info)
+
+
 def recipient_of(path: Path, wrapper: KeyWrapper, provider: Provider) -> SplitRecipient:
     """The recipient in a `.pub` file beside a wrapper; raises as `keyfiles.read_public` does."""
     return SplitRecipient(keyfiles.recipient_of(path, provider), wrapper)
@@ -87,6 +99,14 @@ def identity_of(path: Path, wrapper: KeyWrapper, ask: Ask, provider: Provider) -
     key = keyfiles.read_secret(path, keyfiles.RECIPIENT, ask, provider)
     suite = key.public.suite
     return SplitIdentity(suite, provider.opener(suite.kem, key.seed), wrapper)
+
+
+def either_of(path: Path, wrapper: KeyWrapper, ask: Ask, provider: Provider) -> EitherIdentity:
+    """The identity in a `.key` file, alone and beside a wrapper; raises as `keyfiles.read_secret` does."""
+    key = keyfiles.read_secret(path, keyfiles.RECIPIENT, ask, provider)
+    suite = key.public.suite
+    opener = provider.opener(suite.kem, key.seed)
+    return EitherIdentity(KeyIdentity(opener), SplitIdentity(suite, opener, wrapper))
 
 
 def xor(one: bytes, other: bytes) -> bytes:

@@ -13,15 +13,15 @@ from pathlib import Path
 from harden.errors import ConfigError
 from harden.sealing import layout as layouts
 from harden.sealing import slots as slots_of
-from harden.sealing.errors import Damaged
+from harden.sealing.errors import Damaged, Unreadable
 from harden.sealing.heads import FRESH, Head, locked, opened, read_head, read_marked, slots_in
 from harden.sealing.identity import Identity, Recipient
+from harden.sealing.memory import wipe
 from harden.sealing.opening import check_origin, file_keys, no_key, open_payload
 from harden.sealing.provider import Provider, provider
 from harden.sealing.publish import naming, publishing, write_all
 from harden.sealing.sealer import common_suite, wrapped
 from harden.sealing.slots import ENTRY, LAST, MARK_AT, PASSPHRASE, WRITING, Entry, Slot
-from harden.sealing.suites import FILE_KEY
 from harden.sealing.trust import Trust
 
 MARK = bytes([WRITING])
@@ -55,7 +55,7 @@ def rewrap(
     where the recipients do not go together, or take more room than there is.
     """
     flags = os.O_RDONLY if output else os.O_RDWR
-    with opened(path, flags) as handle, locked(handle, str(path), shared=False):
+    with opened(path, flags) as handle, locked(handle, str(path), shared=output is not None):
         head = read_head(handle, str(path))
         if trust is not None:
             check_origin(head, read_marked(handle, head), trust, by or provider())
@@ -66,12 +66,13 @@ def rewrap(
                 _copy(handle, head, entries, file_key, output)
             else:
                 _replace(handle, head, newest, entries, file_key)
+                _check_named(handle, path)
         finally:
-            file_key[:] = bytes(FILE_KEY)
+            wipe(file_key)
     return head, len(entries)
 
 
-def _opened(handle: int, head: Head, identity: Identity) -> tuple[bytearray, tuple[int, Slot]]:
+def _opened(handle: int, head: Head, identity: Identity) -> tuple[memoryview, tuple[int, Slot]]:
     """The file key that opens the payload, and the newest copy whose tag it makes, with its place (0 or 1)."""
     slots = slots_in(handle, head, lenient=True)
     for file_key in file_keys(head, slots, identity):
@@ -81,15 +82,20 @@ def _opened(handle: int, head: Head, identity: Identity) -> tuple[bytearray, tup
             if copy and copy.is_whole(file_key, head.preamble, head.bound)
         ]
         if whole:
-            open_payload(handle, head, b"", file_key)
+            try:
+                open_payload(handle, head, b"", file_key)
+            except Damaged:
+                wipe(file_key)
+                raise
             _, place, newest = max(whole, key=lambda one: one[:2])
             return file_key, (place, newest)
+        wipe(file_key)
     if slots.copies == (None, None):
         raise Damaged(f"{head.where}: both slots are damaged: nobody can open the file any more", FRESH)
     raise no_key(head, slots)
 
 
-def _entries(head: Head, newest: tuple[int, Slot], change: Change, file_key: bytearray) -> Sequence[Entry]:
+def _entries(head: Head, newest: tuple[int, Slot], change: Change, file_key: memoryview) -> Sequence[Entry]:
     """The entries of the new slot. Those that stay are kept as they are: nobody else's public key is needed."""
     suite = head.preamble.suite
     fresh = change.to or change.add
@@ -104,7 +110,7 @@ def _entries(head: Head, newest: tuple[int, Slot], change: Change, file_key: byt
     return entries
 
 
-def _replace(handle: int, head: Head, newest: tuple[int, Slot], entries: Sequence[Entry], file_key: bytearray) -> None:
+def _replace(handle: int, head: Head, newest: tuple[int, Slot], entries: Sequence[Entry], file_key: memoryview) -> None:
     """Writes the slot over the other copy, then over the newest."""
     used, length = slots_of.used_by(entries), head.layout.slot_len
     if used > length:
@@ -129,20 +135,28 @@ def _overwrite(handle: int, at: int, slot: bytes, where: str) -> None:
             os.fdatasync(handle)
 
 
+def _check_named(handle: int, path: Path) -> None:
+    """Raises Unreadable where `path` has become another file meanwhile, which has the old recipients."""
+    with naming(path):
+        mine, there = os.fstat(handle), os.stat(path)
+    if (mine.st_dev, mine.st_ino) != (there.st_dev, there.st_ino):
+        raise Unreadable(f"{path}: was replaced by another file meanwhile", "look who did, and rewrap that one")
+
+
 def _write_at(handle: int, data: bytes, at: int) -> None:
     while data:
         written = os.pwrite(handle, data, at)
         data, at = data[written:], at + written
 
 
-def _copy(handle: int, head: Head, entries: Sequence[Entry], file_key: bytearray, output: Path) -> None:
+def _copy(handle: int, head: Head, entries: Sequence[Entry], file_key: memoryview, output: Path) -> None:
     """A file with the same payload, list and signature, and slots with room for one recipient more."""
     spare = 0 if entries[0].kind == PASSPHRASE else ENTRY.size + len(entries[0].blob)
     preamble = replace(head.preamble, slot_len=layouts.slot_len_for(slots_of.used_by(entries) + spare))
     layout = layouts.layout_of(preamble, head.core)
     slot = slots_of.encode(entries, 1, file_key=file_key, preamble=preamble, bound=head.bound)
     start = (preamble.encode() + head.core.encode()).ljust(layout.slots, b"\0")
-    with publishing(output) as target, naming(output):
+    with publishing(output) as target:
         write_all(target, start + slot + slot)
         at, end = head.layout.payload, head.layout.size
         while at < end:
