@@ -24,6 +24,7 @@ from harden.attacks import (
     Fgsm,
     Fmn,
     MiFgsm,
+    Mixed,
     NFgsm,
     Pgd,
     Square,
@@ -34,14 +35,17 @@ from harden.errors import ConfigError
 from harden.evaluation.request import EvaluateRequest, Smoothing
 from harden.ledger import Tracking
 from harden.models import CHOICES
+from harden.rounds.gates import Gates
+from harden.rounds.request import RoundRequest
 from harden.sealing.request import Sealing
 from harden.spelling import read
 from harden.threat import ThreatModel
 from harden.training.certified import CrownIbp, Ibp, Smooth
 from harden.training.device import Compute
+from harden.training.lessons import Lessons
 from harden.training.objectives import Clean, Madry, Trades
 from harden.training.optimisers import AdamW, Sgd
-from harden.training.recipe import Judging
+from harden.training.recipe import Judging, Recipe
 from harden.training.request import TrainRequest
 from harden.training.schedule import Schedule
 from harden.training.watchdog import Watchdog
@@ -74,6 +78,7 @@ ATTACKS: dict[str, type] = {
     "ti_fgsm": TiFgsm,
     "art": Art,
     "n_fgsm": NFgsm,
+    "mixed": Mixed,
 }
 
 GROUPS: dict[str, dict[str, type]] = {
@@ -88,24 +93,30 @@ GROUPS: dict[str, dict[str, type]] = {
         "ibp": Ibp,
         "crown_ibp": CrownIbp,
         "smooth": Smooth,
+        "lessons": Lessons,
     },
     "optim": {"adamw": AdamW, "sgd": Sgd},
     "schedule": dict.fromkeys(DATA, Schedule),
 }
 """Group -> option -> dataclass. A schedule is called after the data set that it was made for."""
 
-APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
+APPENDED: dict[type, frozenset[str]] = {
+    TrainRequest: frozenset({"attack"}),
+    RoundRequest: frozenset({"attack"}),
+}
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
 
-PARTS: tuple[type, ...] = (Compute, Judging, Sealing, Smoothing, Tracking, Watchdog)
+PARTS: tuple[type, ...] = (Compute, Gates, Judging, Sealing, Smoothing, Tracking, Watchdog)
 
 KNOWN: dict[str, type] = {
     kind.__name__: kind
     for kind in [
         *(kind for options in GROUPS.values() for kind in options.values()),
         *PARTS,
+        Recipe,
         TrainRequest,
         EvaluateRequest,
+        RoundRequest,
     ]
 }
 """Every configuration dataclass by name, for reading back what `spell` wrote."""

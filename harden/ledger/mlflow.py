@@ -65,7 +65,7 @@ class MlflowLedger(Ledger):
     ) -> Self:
         """The run `run_id`, or a new one where that is None or not in the store. Raises LedgerError."""
         try:
-            client = _client(place.uri)
+            client = connect(place.uri)
             run = _known_run(client, run_id) if run_id else None
             if run is None:
                 tags = {"harden.resumed_from": run_id} if run_id else {}
@@ -203,7 +203,8 @@ class MlflowLedger(Ledger):
             logger.warning("what %s did not take is lost: %s", self.location, error)
 
 
-def _client(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """MLflow's client for a store, telemetry off and patience short."""
     os.environ.update(FORCED)
     for name, value in PREFERRED.items():
         os.environ.setdefault(name, value)

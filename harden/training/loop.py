@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harden.attacks import Attack, Fgsm, Pgd
+from harden.attacks import Attack, Fgsm, Mixed, Pgd
 from harden.data import DataSet, epoch_order, hold_out
 from harden.errors import Interrupted, TrainingError, WeightsError
 from harden.evaluation import judge
@@ -35,7 +35,7 @@ from harden.training.watchdog import STRONG, Look, Verdict, diverged, examine, s
 PULSE = 10
 """Steps between two looks at the device's counters: the only host synchronisation of a step is there."""
 
-ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm}
+ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm, "Mixed": Mixed}
 
 
 def never() -> bool:
@@ -65,7 +65,7 @@ class Training:
         self.device = device or torch.device("cpu")
         self.folder, self.every, self.stop = folder, every, stop
         self.split = data.train.on(self.device)
-        self.train_ids, self.val_ids = self._hold_out()
+        self.train_ids, self.val_ids = held_out(recipe, data)
         mixed = epoch_order(len(self.train_ids), stream(recipe.seed, "watched"))  # data may lie in class order
         self.watched_ids = self.train_ids[mixed[: recipe.watchdog.images]]
         size = recipe.schedule.batch_size
@@ -234,7 +234,7 @@ class Training:
         watchdog, attack = self.recipe.watchdog, self.state.attack
         if attack is None or not watchdog.every:
             return False
-        passes = attack.steps if isinstance(attack, Pgd) else 1
+        passes = attack.steps if isinstance(attack, Pgd | Mixed) else 1
         stride = watchdog.stride(
             steps_per_epoch=self.batches.per_epoch, batch_size=self.recipe.schedule.batch_size, passes=passes
         )
@@ -348,6 +348,8 @@ class Training:
         threads = str(torch.get_num_threads()) if self.device.type == "cpu" else "any"
         return {"device": self.device.type, "threads": threads, "torch": torch.__version__}
 
-    def _hold_out(self) -> tuple[Tensor, Tensor]:
-        count = max(1, min(self.recipe.schedule.validation, len(self.data.train) // 10))
-        return hold_out(self.data.train.y, count, stream(self.recipe.seed, "validation"))
+
+def held_out(recipe: Recipe, data: DataSet) -> tuple[Tensor, Tensor]:
+    """The ids of the training images that are trained on, and of those kept back to select by."""
+    count = max(1, min(recipe.schedule.validation, len(data.train) // 10))
+    return hold_out(data.train.y, count, stream(recipe.seed, "validation"))

@@ -1,0 +1,236 @@
+"""The next plan from the last round, by rules that are functions of validation outcomes alone.
+
+Test outcomes would leak into training: `Lesson` has no field that could hold them, but for one bit, whether the model
+was promoted. Each rule says what it decided and on what figures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from harden.attacks.mixed import weights_of
+from harden.rounds.plan import Plan, Reason
+from harden.rounds.quarter import Quarter
+
+FLOOR, FACTOR = 0.05, 2.0
+"""Least share of an attack in the mix; by what factor a share may change from round to round."""
+
+WORST, HEAVIER, HEAVIEST = 3, 1.5, 2.0
+"""How many classes weigh more, by what factor, and at most how much."""
+
+HARDER = Decimal("1.1")
+REPLAY = 0.1
+LEAST = 0.5
+"""Worst-case accuracy on validation images from which on eps may grow."""
+
+GROWTH = 2.5
+"""By what factor the minutes of a round grow when the network gets twice as wide; a forecast, checked a round later."""
+
+SUITE_AFTER = {"quick": "standard", "standard": "demanding"}
+WAY = {"apgd_ce": "ce", "apgd_t": "runner_up", "pgd_margin": "margin", "square": "margin"}
+"""Which way of `harden.attacks.mixed` trains against what an attack of the validation suite found."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a round found on validation images, and whether its model was promoted.
+
+    worst, clean, before: accuracies as `{value, low, high, n}`; before: the worst case of the model that stood before
+    it, under this round's threat. alone: images broken by one attack alone, by attack. classes: rows of name, n, low.
+    first_clean: clean accuracy of the first round's model. held: the attack steps that training ended with.
+    """
+
+    promoted: bool
+    reliable: bool
+    clean: Mapping[str, float]
+    worst: Mapping[str, float]
+    before: Mapping[str, float] | None
+    alone: Mapping[str, int]
+    classes: tuple[Mapping[str, Any], ...]
+    first_clean: float
+    entries: int
+    minutes: float
+    held: int | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """By how much the worst case rose over the model before it."""
+        return None if self.before is None else self.worst["value"] - self.before["value"]
+
+    @property
+    def half(self) -> float:
+        """Half of the worst case's interval: what a smaller gain cannot be told from."""
+        return (self.worst["high"] - self.worst["low"]) / 2
+
+
+def propose(plan: Plan, lessons: tuple[Lesson, ...]) -> Plan:
+    """The plan of the quarter after `plan`; `lessons` of all rounds so far, the last one `plan`'s own."""
+    lesson = lessons[-1]
+    after = replace(plan, round=Quarter.of(plan.round).next.name, after=plan.round, reasons=())
+    if not lesson.reliable:
+        return _with(after, "unreliable", "nothing is made harder", "a sanity check failed: mend the evaluation first")
+    after = _mix(after, lesson)
+    after = _classes(after, lesson)
+    after = _replay(after, lesson)
+    after = _steps(after, lesson)
+    return _harder(after, lessons)
+
+
+def _with(plan: Plan, rule: str, decision: str, because: str, **change: Any) -> Plan:
+    return replace(plan, reasons=(*plan.reasons, Reason(rule, decision, because)), **change)
+
+
+def _recipe(plan: Plan, **change: Any) -> dict[str, Any]:
+    return {**plan.recipe, **change}
+
+
+def _mix(plan: Plan, lesson: Lesson) -> Plan:
+    """Weight by the share of breaks that are due to one way alone; a floor, and at most a factor a round."""
+    attack = plan.recipe.get("attack")
+    if not isinstance(attack, Mapping) or attack.get("is") not in ("Pgd", "Mixed"):
+        return plan
+    alone = dict.fromkeys(WAY.values(), 0)
+    for name, count in lesson.alone.items():
+        if name in WAY:
+            alone[WAY[name]] += count
+    whole = sum(alone.values())
+    told = ", ".join(f"{name} {count}" for name, count in sorted(alone.items()))
+    if not whole:
+        return _with(plan, "attack mix", "stays", f"no validation image was broken by one attack alone ({told})")
+    before = attack["weights"] if attack["is"] == "Mixed" else {"ce": 1.0, "margin": 0.0, "runner_up": 0.0}
+    shares = {name: _bounded(count / whole, float(before.get(name, 0.0))) for name, count in alone.items()}
+    weights = weights_of(shares)
+    mixed = {"is": "Mixed", "weights": weights, "steps": attack["steps"], "step": attack["step"], "keep": "last"}
+    said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in weights.items())
+    because = (
+        f"validation images that one way alone broke: {told}; at least {100 * FLOOR:g} %, at most a factor {FACTOR:g}"
+    )
+    return _with(plan, "attack mix", said, because, recipe=_recipe(plan, attack=mixed, objective=_objective(plan)))
+
+
+def _bounded(share: float, before: float) -> float:
+    """`share`, at least the floor, and within the factor of what it was; what was nothing may become a third."""
+    high = before * FACTOR if before else 1 / 3
+    return min(max(share, FLOOR, before / FACTOR), max(high, FLOOR))
+
+
+def _objective(plan: Plan) -> Any:
+    """Lessons in the place of Madry's objective, which they extend; any other stays."""
+    objective = plan.recipe["objective"]
+    if objective["is"] != "Madry":
+        return objective
+    return {"is": "Lessons", "classes": [], "replay": None, "share": REPLAY}
+
+
+def _classes(plan: Plan, lesson: Lesson) -> Plan:
+    """The classes whose lower limits are lowest weigh more, those that no longer are go back."""
+    if not lesson.classes or plan.recipe["objective"]["is"] not in ("Madry", "Lessons"):
+        return plan
+    worst = sorted(lesson.classes, key=lambda row: (row["low"], row["name"]))[:WORST]
+    names = {row["name"] for row in worst}
+    old = plan.classes or (1.0,) * len(lesson.classes)
+    weights = tuple(
+        min(weight * HEAVIER, HEAVIEST) if row["name"] in names else max(1.0, weight / HEAVIER)
+        for row, weight in zip(lesson.classes, old, strict=True)
+    )
+    told = ", ".join(
+        f"{row['name']} ({100 * row['value']:.0f} % of {row['n']}, at least {100 * row['low']:.0f} %)" for row in worst
+    )
+    said = f"{', '.join(sorted(names))} weigh up to {max(weights):g}"
+    recipe = _recipe(plan, objective=_objective(plan))
+    return _with(plan, "worst classes", said, f"lowest on validation images: {told}", classes=weights, recipe=recipe)
+
+
+def _replay(plan: Plan, lesson: Lesson) -> Plan:
+    if not lesson.entries or plan.recipe["objective"]["is"] not in ("Madry", "Lessons"):
+        return plan
+    because = f"the bank holds {lesson.entries} attacks on training images"
+    recipe = _recipe(plan, objective=_objective(plan))
+    return _with(plan, "replay", f"{100 * REPLAY:g} % of each batch", because, replay=REPLAY, recipe=recipe)
+
+
+def _steps(plan: Plan, lesson: Lesson) -> Plan:
+    """After a trip of the watchdog the next round starts with the steps that held."""
+    attack = plan.recipe.get("attack")
+    if lesson.held is None or not isinstance(attack, Mapping) or attack.get("steps") == lesson.held:
+        return plan
+    recipe = _recipe(plan, attack={**attack, "steps": lesson.held, "step": 0.3})
+    return _with(
+        plan, "watchdog", f"{lesson.held} attack steps", "training ended with them after a trip", recipe=recipe
+    )
+
+
+def _harder(plan: Plan, lessons: tuple[Lesson, ...]) -> Plan:
+    """One thing at a time: a larger network or suite where rounds gain nothing, else a larger eps where gates allow it."""
+    lesson = lessons[-1]
+    if not lesson.promoted:
+        return _with(plan, "threat", "stays", "the gates refused this round's model: nothing is made harder")
+    if _saturated(lessons):
+        return _saturation(plan, lesson)
+    fall = lesson.first_clean - lesson.clean["value"]
+    if fall > plan.gates.clean_fall:
+        because = f"clean validation accuracy fell {100 * fall:.1f} points since the first round, allowed are {100 * plan.gates.clean_fall:g}"
+        return _with(plan, "threat", "stays", because)
+    if lesson.worst["value"] < LEAST:
+        because = (
+            f"the worst case on validation images is {100 * lesson.worst['value']:.1f} %, wanted {100 * LEAST:g} %"
+        )
+        return _with(plan, "threat", "stays", because)
+    if lesson.before is not None and lesson.worst["low"] <= lesson.before["low"]:
+        because = f"the lower limit did not rise: {100 * lesson.before['low']:.1f} % before, {100 * lesson.worst['low']:.1f} % now"
+        return _saturation(_with(plan, "threat", "stays", because), lesson)
+    eps = larger(str(plan.recipe["threat"]["eps"]))
+    rose = "" if lesson.before is None else f" (the model before: {100 * lesson.before['low']:.1f} %)"
+    because = (
+        f"promoted, clean within budget ({100 * fall:+.1f} of {100 * plan.gates.clean_fall:g} points lost), "
+        f"lower limit of the worst case {100 * lesson.worst['low']:.1f} %{rose}"
+    )
+    threat = {**plan.recipe["threat"], "eps": eps}
+    return _with(
+        plan, "threat", f"eps {plan.recipe['threat']['eps']} -> {eps}", because, recipe=_recipe(plan, threat=threat)
+    )
+
+
+def _saturated(lessons: tuple[Lesson, ...]) -> bool:
+    """Whether the last two rounds gained less than their intervals can tell."""
+    last = lessons[-2:]
+    return len(last) == 2 and all(one.gain is not None and one.gain < one.half for one in last)
+
+
+def _saturation(plan: Plan, lesson: Lesson) -> Plan:
+    """A network of twice the width where the budget holds it, else a harder suite."""
+    gain = (
+        ""
+        if lesson.gain is None
+        else f"gained {100 * lesson.gain:+.1f} points, told apart from {100 * lesson.half:.1f} on"
+    )
+    forecast = lesson.minutes * GROWTH
+    model = wider(plan.recipe.get("model"))
+    if model is not None and forecast <= plan.minutes:
+        because = f"{gain}; forecast {forecast:.1f} of {plan.minutes:g} minutes"
+        return _with(plan, "saturation", "a network of twice the width", because, recipe=_recipe(plan, model=model))
+    if plan.suite in SUITE_AFTER:
+        suite = SUITE_AFTER[plan.suite]
+        return _with(
+            plan, "saturation", f"suite {plan.suite} -> {suite}", f"{gain}; no larger network fits", suite=suite
+        )
+    return _with(plan, "saturation", "nothing is left to make harder", gain)
+
+
+def larger(eps: str) -> str:
+    """eps times 1.1, written as text: decimals stay decimals, fractions fractions, nothing is rounded."""
+    if "/" in eps:
+        value = Fraction(eps) * Fraction(HARDER)
+        return f"{value.numerator}/{value.denominator}"
+    return format((Decimal(eps) * HARDER).normalize(), "f")
+
+
+def wider(model: Any) -> dict[str, Any] | None:
+    """The same network with twice the width; None for one whose width is not known."""
+    if not isinstance(model, Mapping) or model.get("is") not in ("CnnSmall", "Cnn", "Mlp"):
+        return None
+    if model["is"] == "Mlp":
+        return {**model, "hidden": [2 * width for width in model["hidden"]]}
+    return {**model, "channels": [2 * width for width in model["channels"]], "hidden": 2 * model["hidden"]}
