@@ -10,7 +10,7 @@ from harden.errors import ConfigError
 from harden.rounds.bench import NEXT
 from harden.rounds.plan import Plan, Reason, edits, read_plan
 from harden.rounds.quarter import Quarter
-from harden.rounds.record import Record
+from harden.rounds.record import Record, unfinished
 from harden.rounds.request import RoundRequest
 from harden.rounds.stage import read_entry
 from harden.rounds.training import recipe_with
@@ -62,6 +62,11 @@ def which(request: RoundRequest, chain: Sequence[Record]) -> Quarter:
     if request.round is None:
         raise ConfigError("round=QUARTER is missing", "for example round=2026Q4; action=due says which one is due")
     quarter = Quarter.of(request.round)
+    if begun := [one.name for one in unfinished(Path(request.home)) if one != quarter]:
+        raise ConfigError(
+            f"round {begun[0]} was begun in {request.home} and is not finished",
+            f"finish it: round={begun[0]}, or remove {Path(request.home) / begun[0]}",
+        )
     if not chain:
         return quarter
     last = chain[-1].quarter

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from harden import chronicle
+from harden.chronicling import told
 from harden.console import downloads, watching
 from harden.data import DataSet, load
 from harden.environment import environment
@@ -21,9 +22,12 @@ from harden.examination import Examination
 from harden.files import alone, sha256_of, write_json
 from harden.ledger import Store, Tracking
 from harden.planning import Wanted, recipe_of, wanted
+from harden.reviewer import SIGNATURE
+from harden.reviewer import write as write_review
+from harden.reviewing import FILES, review
 from harden.rounds import record as records
 from harden.rounds.banking import bank
-from harden.rounds.bench import BANK, COMPARE, EVALUATE, GATES, MARK, NEXT, SEAL, TRAIN, VALIDATE, Bench
+from harden.rounds.bench import BANK, COMPARE, EVALUATE, GATES, MARK, NEXT, REVIEW, SEAL, TRAIN, VALIDATE, Bench
 from harden.rounds.budget import forecast
 from harden.rounds.comparing import compare
 from harden.rounds.deciding import gates, propose
@@ -34,12 +38,16 @@ from harden.rounds.sealing import SEALED, seal
 from harden.rounds.stage import Done, Entry, Work, perform
 from harden.rounds.training import train
 from harden.rounds.validating import validate
+from harden.sealing.trust import OneSigner
 from harden.training.network import fresh_model
 from harden.unlocking import Desk
 
 logger = logging.getLogger(__name__)
 
 PLAN = "plan"
+PAST = 7
+"""Earlier rounds that a round's own review tells of."""
+
 TIMED = frozenset({evidence.EVALUATION, evidence.REPORT, "plan.json"})
 
 
@@ -166,10 +174,22 @@ class RoundSession:
         tags = {"harden.promoted": str(verdict["promoted"]).lower(), "harden.number": str(len(self.chain) + 1)}
         tags |= {"harden.previous": self.chain[-1].quarter.name} if self.chain else {}
         run = chronicle.publish(self.store, place, self.bench.home, self.entries, environment() | tags)
+        self._do(REVIEW, self._of(GATES, NEXT), self._review)
+        self.store.keep(run, self.bench.home / REVIEW, REVIEW)
         chronicle.register(self.store, place, run, self.bench.home, promoted=verdict["promoted"])
         said = self._record(run)
-        records.write(self.bench.home, said, self.keys.signer)
+        ready = records.prepare(self.bench.home, said, self.keys.signer)
+        self.store.keep(run, ready)
+        records.settle(self.bench.home)  # the last act: from now on the round exists
         return said
+
+    def _review(self, folder: Path) -> Done:
+        """The review, from what the store holds of this round and of those before it."""
+        names = [record.quarter.name for record in self.chain][-PAST:]
+        trust = OneSigner(self.keys.signer.key)
+        made = review(told(self.store, [*names, self.plan.round], programme=self.plan.programme, trust=trust))
+        write_review(made, folder, self.keys.signer)
+        return Done(timed=frozenset({*FILES, SIGNATURE}))
 
     def _record(self, run: str) -> dict[str, Any]:
         last = self.chain[-1] if self.chain else None

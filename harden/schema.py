@@ -36,7 +36,7 @@ from harden.evaluation.request import EvaluateRequest, Smoothing
 from harden.ledger import Tracking
 from harden.models import CHOICES
 from harden.rounds.gates import Gates
-from harden.rounds.request import RoundRequest
+from harden.rounds.request import PlanRequest, RoundRequest
 from harden.sealing.request import Sealing
 from harden.spelling import read
 from harden.threat import ThreatModel
@@ -103,6 +103,7 @@ GROUPS: dict[str, dict[str, type]] = {
 APPENDED: dict[type, frozenset[str]] = {
     TrainRequest: frozenset({"attack"}),
     RoundRequest: frozenset({"attack"}),
+    PlanRequest: frozenset({"attack"}),
 }
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
 

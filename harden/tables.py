@@ -8,6 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from harden.reviewing import Review
+
 
 def round_sheet(said: Mapping[str, Any], rounds: Path) -> None:
     """Prints a finished round: its gates, whether its model is the champion, where things lie."""
@@ -22,3 +24,13 @@ def round_sheet(said: Mapping[str, Any], rounds: Path) -> None:
     home = rounds / said["round"]
     out.print(f"promoted  {'yes' if verdict['promoted'] else 'no'}; champion is {verdict['champion'] or 'nobody'}")
     out.print(f"record    {home / 'record.json'}")
+
+
+def review_sheet(made: Review, folder: Path) -> None:
+    """Prints what a review says first, and where it lies."""
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    out.print(f"{made.title}, {made.programme}: {made.verdict}")
+    out.print(made.summary)
+    for one in made.top:
+        out.print(f"{one.weight:<9} {one.title}: {one.text}")
+    out.print(f"review    {folder / 'review.html'}")

@@ -32,6 +32,7 @@ FORCED = {
 PREFERRED = {  # what the user has set stands
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # alembic's too; what goes wrong is told here, in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # mlflow's 7 retries of 120 s would stall a training for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",

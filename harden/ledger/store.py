@@ -28,10 +28,11 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store holds it: last values only. `status` as MLflow says it; times in ms, Unix."""
+    """A run as the store holds it: last values only. number: of its experiment. `status` as MLflow says it; times in ms, Unix."""
 
     id: str
     experiment: str
+    number: str
     name: str
     status: str
     began: int
@@ -108,6 +109,22 @@ class Store:
             return Path(self._client.download_artifacts(run, path, folder)).read_bytes()
 
     @_told
+    def keep(self, run: str, path: Path, folder: str = "") -> None:
+        """Stores a copy of a file, or of all files of a folder, under `folder` of a run."""
+        send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        send(run, str(path), folder or None)
+
+    @_told
+    def tag(self, run: str, tags: Mapping[str, str]) -> None:
+        """Sets tags of a run."""
+        for name, value in tags.items():
+            self._client.set_tag(run, name, value)
+
+    def link(self, run: Run) -> str:
+        """Where a browser finds the run; "" for a store without a server."""
+        return f"{self.location.rstrip('/')}/#/experiments/{run.number}/runs/{run.id}" if self.place.is_server else ""
+
+    @_told
     def register(self, name: str, files: Path, *, run: str, tags: Mapping[str, str]) -> str:
         """The version of the registered model `name` that holds the files of a folder; found by its tags if it is there.
 
@@ -164,6 +181,7 @@ def _run(found: Any, experiment: str) -> Run:
     return Run(
         info.run_id,
         experiment,
+        info.experiment_id,
         info.run_name or "",
         info.status,
         info.start_time,

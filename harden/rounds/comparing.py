@@ -1,5 +1,6 @@
-"""The compare stage: earlier models under this round's suite on this round's images, and who falls for whose attacks."""
+"""The compare stage: earlier models under this round's suite and images, and who falls for whose attacks."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,15 @@ MOST = 6
 
 def compare(bench: Bench, folder: Path) -> Done:
     """Flags of every model by sample, paired comparisons with this one, and the transfer matrix."""
-    index, clean, robust = _own(bench)
-    rows = [_row(bench.plan.round, clean, robust, reused=True)]
-    told: dict[str, Any] = {"images": len(index), "suite": bench.plan.suite, "pairs": {}}
+    index, labels, clean, robust = _own(bench)
+    rows = [_row(bench.plan.round, clean, robust)]
+    told: dict[str, Any] = {"images": len(index), "labels": labels.tolist(), "suite": bench.plan.suite, "pairs": {}}
     for name in chosen(bench):
         other_clean, other = _under_this_suite(bench, folder, name, index)
-        rows.append(_row(name, other_clean, other, reused=False))
+        rows.append(_row(name, other_clean, other))
         told["pairs"][name] = _pair(robust, other)
     told["models"] = sorted(rows, key=lambda row: str(row["round"]))
-    told["transfer"] = _transfer(bench, index)
+    told["transfer"] = _transfer(bench)
     write_json(folder / COMPARISON, told)
     champion = bench.champion.quarter.name if bench.champion else None
     small = [{key: row[key] for key in ("round", "clean", "worst")} for row in told["models"]]
@@ -55,10 +56,10 @@ def flags_of(text: str) -> Tensor:
     return torch.tensor([one == "1" for one in text])
 
 
-def _own(bench: Bench) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids and flags of this round's model, from its evaluation."""
+def _own(bench: Bench) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ids, labels and flags of this round's model, from its evaluation."""
     with np.load(bench.home / EVALUATE / SAMPLES, allow_pickle=False) as file:
-        return tuple(torch.from_numpy(file[name]) for name in ("ids", "clean", "robust"))  # type: ignore[return-value]
+        return tuple(torch.from_numpy(file[name]) for name in ("ids", "y", "clean", "robust"))  # type: ignore[return-value]
 
 
 def _under_this_suite(bench: Bench, folder: Path, name: str, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,7 +83,7 @@ def _under_this_suite(bench: Bench, folder: Path, name: str, index: Tensor) -> t
     return campaign.findings.clean, campaign.findings.robust
 
 
-def _row(name: str, clean: Tensor, robust: Tensor, *, reused: bool) -> dict[str, Any]:
+def _row(name: str, clean: Tensor, robust: Tensor) -> dict[str, Any]:
     return {
         "round": name,
         "clean": asdict(wilson(int(clean.sum()), len(clean))),
@@ -103,7 +104,7 @@ def _pair(robust: Tensor, other: Tensor) -> dict[str, Any]:
     return {"gained": found.only_first, "lost": found.only_second, "p": found.p, "difference": difference}
 
 
-def _transfer(bench: Bench, index: Tensor) -> dict[str, Any]:
+def _transfer(bench: Bench) -> dict[str, Any]:
     """Accuracy of each model (column) on the test images that broke each round's model (row)."""
     names = [*chosen(bench), bench.plan.round]
     size = bench.recipe.judge.batch_size
@@ -111,19 +112,19 @@ def _transfer(bench: Bench, index: Tensor) -> dict[str, Any]:
     split = bench.data.test.on(bench.device)
     rows = []
     for name in names:
-        images = load_file(bench.rounds / name / EVALUATE / IMAGES)
-        keys = [key.removesuffix(".ids") for key in images if key.endswith(".ids") and not key.startswith("curve")]
-        ids, x_adv = (torch.cat([images[f"{key}.{what}"] for key in sorted(keys)]) for what in ("ids", "x_adv"))
+        ids, x_adv = _archived(bench, name)
         y = split.y.cpu()[ids]
-        held = (
-            {
-                other: wilson(int((logits(x_adv.to(bench.device)).argmax(1).cpu() == y).sum()), len(ids))
-                for other, logits in answers.items()
-            }
-            if len(ids)
-            else {}
-        )
-        rows.append(
-            {"round": name, "images": len(ids), "accuracy": {other: asdict(one) for other, one in held.items()}}
-        )
+        held = {other: _withstood(logits, x_adv.to(bench.device), y) for other, logits in answers.items()}
+        rows.append({"round": name, "images": len(ids), "accuracy": held if len(ids) else {}})
     return {"models": names, "rows": rows}
+
+
+def _archived(bench: Bench, name: str) -> tuple[Tensor, Tensor]:
+    """The test images that broke the model of a round: ids and what the attacks made of them."""
+    images = load_file(bench.rounds / name / EVALUATE / IMAGES)
+    keys = sorted(key.removesuffix(".ids") for key in images if key.endswith(".ids") and not key.startswith("curve"))
+    return torch.cat([images[f"{key}.ids"] for key in keys]), torch.cat([images[f"{key}.x_adv"] for key in keys])
+
+
+def _withstood(logits: Callable[[Tensor], Tensor], x_adv: Tensor, y: Tensor) -> dict[str, float]:
+    return asdict(wilson(int((logits(x_adv).argmax(dim=1).cpu() == y).sum()), len(y))) if len(y) else {}

@@ -29,8 +29,6 @@ GROWTH = 2.5
 """By what factor the minutes of a round grow when the network gets twice as wide; a forecast, checked a round later."""
 
 SUITE_AFTER = {"quick": "standard", "standard": "demanding"}
-WAY = {"apgd_ce": "ce", "apgd_t": "runner_up", "pgd_margin": "margin", "square": "margin"}
-"""Which way of `harden.attacks.mixed` trains against what an attack of the validation suite found."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Lesson:
     """What a round found on validation images, and whether its model was promoted.
 
     worst, clean, before: accuracies as `{value, low, high, n}`; before: the worst case of the model that stood before
-    it, under this round's threat. alone: images broken by one attack alone, by attack. classes: rows of name, n, low.
+    it, under this round's threat. credit: share of breaks by way of attack. classes: rows of name, n, value, low.
     first_clean: clean accuracy of the first round's model. held: the attack steps that training ended with.
     """
 
@@ -47,7 +45,7 @@ class Lesson:
     clean: Mapping[str, float]
     worst: Mapping[str, float]
     before: Mapping[str, float] | None
-    alone: Mapping[str, int]
+    credit: Mapping[str, float]
     classes: tuple[Mapping[str, Any], ...]
     first_clean: float
     entries: int
@@ -87,26 +85,19 @@ def _recipe(plan: Plan, **change: Any) -> dict[str, Any]:
 
 
 def _mix(plan: Plan, lesson: Lesson) -> Plan:
-    """Weight by the share of breaks that are due to one way alone; a floor, and at most a factor a round."""
+    """Weight by the share of breaks; a floor, and at most a factor a round."""
     attack = plan.recipe.get("attack")
     if not isinstance(attack, Mapping) or attack.get("is") not in ("Pgd", "Mixed"):
         return plan
-    alone = dict.fromkeys(WAY.values(), 0)
-    for name, count in lesson.alone.items():
-        if name in WAY:
-            alone[WAY[name]] += count
-    whole = sum(alone.values())
-    told = ", ".join(f"{name} {count}" for name, count in sorted(alone.items()))
-    if not whole:
-        return _with(plan, "attack mix", "stays", f"no validation image was broken by one attack alone ({told})")
-    before = attack["weights"] if attack["is"] == "Mixed" else {"ce": 1.0, "margin": 0.0, "runner_up": 0.0}
-    shares = {name: _bounded(count / whole, float(before.get(name, 0.0))) for name, count in alone.items()}
+    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in lesson.credit.items())
+    if not sum(lesson.credit.values()):
+        return _with(plan, "attack mix", "stays", "no validation image was broken")
+    before = attack["weights"] if attack["is"] == "Mixed" else {"ce": 1.0}
+    shares = {name: _bounded(share, float(before.get(name, 0.0))) for name, share in lesson.credit.items()}
     weights = weights_of(shares)
     mixed = {"is": "Mixed", "weights": weights, "steps": attack["steps"], "step": attack["step"], "keep": "last"}
     said = ", ".join(f"{name} {100 * share:.0f} %" for name, share in weights.items())
-    because = (
-        f"validation images that one way alone broke: {told}; at least {100 * FLOOR:g} %, at most a factor {FACTOR:g}"
-    )
+    because = f"share of breaks on validation images: {told}; at least {100 * FLOOR:g} %, at most a factor {FACTOR:g}"
     return _with(plan, "attack mix", said, because, recipe=_recipe(plan, attack=mixed, objective=_objective(plan)))
 
 

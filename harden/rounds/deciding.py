@@ -81,7 +81,7 @@ def _lesson(told: Mapping[str, Any], promoted: bool, reliable: bool, bench: Benc
         clean=validated["clean"],
         worst=validated["worst"],
         before=validated.get("before"),
-        alone=validated["alone"],
+        credit=validated["credit"],
         classes=tuple(validated["classes"]),
         first_clean=first["clean"]["value"],
         entries=int(told[BANK]["usable"]),

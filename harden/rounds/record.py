@@ -23,6 +23,7 @@ FORMAT = "harden-round/1"
 KIND = "urn:harden:round:1"
 RECORD = "record.json"
 CIRCUMSTANCES = "circumstances"
+READY = ".record"
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,21 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value)).hexdigest()
 
 
-def write(home: Path, said: Mapping[str, Any], signer: Signer) -> None:
-    """Signs the record and puts it into the round's folder: the signature first, as the record is what ends a round."""
+def prepare(home: Path, said: Mapping[str, Any], signer: Signer) -> Path:
+    """A folder with the record and its signature, not yet in their places, so that they can be kept elsewhere first."""
     data = canonical_json(dict(said)) + b"\n"
     fields = {name: digest_of(value) for name, value in flat(said)}
     name = {RECORD: hashlib.sha256(data).hexdigest()}
-    attest(home / (RECORD + SUFFIX), KIND, name, {"fields": fields}, signer, overwrite=True)
-    write_bytes(home / RECORD, data)
+    write_bytes(home / READY / RECORD, data)
+    attest(home / READY / (RECORD + SUFFIX), KIND, name, {"fields": fields}, signer, overwrite=True)
+    return home / READY
+
+
+def settle(home: Path) -> None:
+    """Puts what `prepare` made into the round's folder, the record last: it is what makes a round exist."""
+    for name in (RECORD + SUFFIX, RECORD):
+        (home / READY / name).replace(home / name)
+    (home / READY).rmdir()
 
 
 def flat(said: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -128,6 +137,12 @@ def finished(home: Path) -> list[Quarter]:
     return sorted(Quarter.of(name) for name in names if SPELLING.fullmatch(name))
 
 
+def unfinished(home: Path) -> list[Quarter]:
+    """The rounds below `home` that were begun and have no record yet."""
+    names = [path.name for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
+    return sorted({Quarter.of(name) for name in names if SPELLING.fullmatch(name)} - set(finished(home)))
+
+
 def _check_link(before: Record | None, record: Record) -> None:
     name, link = record.quarter.name, record.said["previous"]
     if link is None:
@@ -142,6 +157,8 @@ def _check_link(before: Record | None, record: Record) -> None:
             f"round {name}: its predecessor {link['round']} is missing, before it is {there}",
             f"put {link['round']} back into the folder of rounds",
         )
+    if record.quarter.previous != before.quarter:
+        raise ConfigError(f"round {name}: a gap in the chain: it follows {before.quarter.name}")
     if before.sha256 != link["sha256"]:
         raise Untrusted(
             f"round {name}: field previous: follows another record of {link['round']} than the one that is there", HINT

@@ -35,6 +35,9 @@ PROBES: dict[str, Attack] = {
     "square": Square(queries=500),
 }
 
+WAY = {"apgd_ce": "ce", "pgd_margin": "margin", "apgd_t": "runner_up", "square": "margin"}
+"""Which way of `harden.attacks.mixed` trains against what a probe found."""
+
 
 def validate(bench: Bench, folder: Path) -> Done:
     """What breaks the model on validation images, by attack and class, and the images that did."""
@@ -83,7 +86,6 @@ def _probed(bench: Bench, folder: Path, model: Classifier, ids: Tensor, name: st
 
 def _told(bench: Bench, found: Findings) -> dict[str, Any]:
     broken = {one.key.partition(".")[2]: set(one.part.ids[one.part.broken].tolist()) for one in found.tried}
-    every = list(broken.values())
     attacked_as = torch.full((len(found.ids),), -1)
     rows = by_class(bench.data.classes, found.y, found.clean, found.robust, attacked_as)
     return {
@@ -91,12 +93,22 @@ def _told(bench: Bench, found: Findings) -> dict[str, Any]:
         "clean": asdict(found.clean_accuracy),
         "worst": asdict(found.worst_case),
         "broken": {name: len(ids) for name, ids in broken.items()},
-        "alone": {name: len(ids - set().union(*(o for o in every if o is not ids))) for name, ids in broken.items()},
+        "credit": _credit(broken),
         "attacks": {
             name: asdict(wilson(int(found.clean.sum()) - len(ids), len(found.ids))) for name, ids in broken.items()
         },
         "classes": [{"name": row.name, "n": row.n, "value": row.robust.value, "low": row.robust.low} for row in rows],
     }
+
+
+def _credit(broken: dict[str, set[int]]) -> dict[str, float]:
+    """The share of breaks that is due to each way: an image that several ways break counts for each in part."""
+    ways: dict[str, set[int]] = {way: set() for way in WAY.values()}
+    for name, ids in broken.items():
+        ways[WAY[name]] |= ids
+    every = set().union(*ways.values())
+    share = {one: 1 / sum(one in ids for ids in ways.values()) for one in every}
+    return {way: round(sum(share[one] for one in ids) / max(len(every), 1), 6) for way, ids in sorted(ways.items())}
 
 
 def _images(found: Findings, part: str) -> dict[str, Tensor]:
