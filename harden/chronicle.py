@@ -142,13 +142,13 @@ def _train(ledger: Ledger, entry: Entry, folder: Path) -> None:
     ledger.log({"seconds": entry.seconds}, 0)
 
 
-def _validate(ledger: Ledger, entry: Entry, folder: Path) -> None:
+def _validate(ledger: Ledger, entry: Entry, _folder: Path) -> None:
     told = entry.result
     ledger.log(_accuracy("clean_acc", told["clean"]) | _accuracy("robust_acc.worst", told["worst"]), 0)
     ledger.log({f"broken.{name}": count for name, count in told["broken"].items()}, 0)
 
 
-def _evaluate(ledger: Ledger, entry: Entry, folder: Path) -> None:
+def _evaluate(ledger: Ledger, _entry: Entry, folder: Path) -> None:
     told = json.loads((folder / "evaluation.json").read_text())
     ledger.tag({"harden.norm": told["threat"]["norm"], "harden.eps": told["threat"]["eps"]})
     ledger.tag({"harden.suite": told["suite"]["label"], "harden.reliable": str(told["reliable"]).lower()})
@@ -161,11 +161,11 @@ def _evaluate(ledger: Ledger, entry: Entry, folder: Path) -> None:
         ledger.log({"curve_acc": point["accuracy"]["value"]}, round(1000 * point["radius"]))
 
 
-def _seal(ledger: Ledger, entry: Entry, folder: Path) -> None:
+def _seal(ledger: Ledger, entry: Entry, _folder: Path) -> None:
     ledger.tag({f"harden.seal.{name}": str(value) for name, value in entry.result.items()})
 
 
-def _gates(ledger: Ledger, entry: Entry, folder: Path) -> None:
+def _gates(ledger: Ledger, entry: Entry, _folder: Path) -> None:
     for gate in entry.result["gates"]:
         ledger.tag({f"harden.gate.{gate['name']}": f"{gate['answer']}: {gate['got']}"})
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from harden.data import DataSet
+from harden.console import downloads
+from harden.data import DataSet, load
 from harden.errors import ConfigError
-from harden.rounds.bench import NEXT
+from harden.rounds.bench import NEXT, TRAIN
 from harden.rounds.plan import Plan, Reason, edits, read_plan
 from harden.rounds.quarter import Quarter
 from harden.rounds.record import Record, unfinished
@@ -55,6 +56,23 @@ def wanted(request: RoundRequest, overrides: Sequence[str], chain: Sequence[Reco
         names = ", ".join(str(one["field"]) for one in changed[:4])
         raise ConfigError(f"{request.plan}: differs from the proposal in {names}", "say why: why='...'")
     return Wanted(plan, proposed, changed, request.why or "")
+
+
+def planned(request: RoundRequest, overrides: Sequence[str], chain: Sequence[Record]) -> tuple[Wanted, DataSet]:
+    """The plan, and its data; of a later round the data of the plan."""
+    if not chain:
+        with downloads() as progress:
+            data = load(request.data, progress=progress)
+        return wanted(request, overrides, chain, data), data
+    found = wanted(request, overrides, chain, None)
+    with downloads() as progress:
+        data = load(recipe_of(found.plan, "the plan").data, progress=progress)
+    was = chain[-1].said["stages"][TRAIN]["inputs"]["data"]
+    if data.digest != was:
+        raise ConfigError(
+            f"{data.name} is not the data of the rounds before: its digest is {data.digest[:16]}, wanted {was[:16]}"
+        )
+    return found, data
 
 
 def which(request: RoundRequest, chain: Sequence[Record]) -> Quarter:

@@ -12,8 +12,7 @@ import torch
 
 from harden import chronicle
 from harden.chronicling import told
-from harden.console import downloads, watching
-from harden.data import DataSet, load
+from harden.console import watching
 from harden.environment import environment
 from harden.errors import ConfigError, HardenError, Interrupted
 from harden.evaluation import evidence
@@ -21,18 +20,18 @@ from harden.evaluation.request import EvaluateRequest
 from harden.examination import Examination
 from harden.files import alone, sha256_of, write_json
 from harden.ledger import Store, Tracking
-from harden.planning import Wanted, recipe_of, wanted
+from harden.planning import planned, recipe_of
 from harden.reviewer import SIGNATURE
 from harden.reviewer import write as write_review
 from harden.reviewing import FILES, review
 from harden.rounds import record as records
 from harden.rounds.banking import bank
-from harden.rounds.bench import BANK, COMPARE, EVALUATE, GATES, MARK, NEXT, REVIEW, SEAL, TRAIN, VALIDATE, Bench
+from harden.rounds.bench import BANK, COMPARE, EVALUATE, GATES, MARK, NEXT, PLAN, REVIEW, SEAL, TRAIN, VALIDATE, Bench
 from harden.rounds.budget import forecast
 from harden.rounds.comparing import compare
 from harden.rounds.deciding import gates, propose
-from harden.rounds.keys import FOLDER, keys, trust_in
-from harden.rounds.record import Record, digest_of
+from harden.rounds.keys import FOLDER, chain_in, keys
+from harden.rounds.record import digest_of
 from harden.rounds.request import RoundRequest
 from harden.rounds.sealing import SEALED, seal
 from harden.rounds.stage import Done, Entry, Work, perform
@@ -44,7 +43,6 @@ from harden.unlocking import Desk
 
 logger = logging.getLogger(__name__)
 
-PLAN = "plan"
 PAST = 7
 """Earlier rounds that a round's own review tells of."""
 
@@ -65,7 +63,7 @@ class RoundSession:
     def __init__(self, request: RoundRequest, overrides: Sequence[str]) -> None:
         self.request, self.rounds = request, Path(request.home)
         self.store = Store.at(request.tracking.uri, self.rounds)
-        self.chain = known_chain(self.rounds)
+        self.chain = chain_in(self.rounds)
         self.wanted, self.data = planned(request, overrides, self.chain)
         self.plan = self.wanted.plan
         self.recipe = recipe_of(self.plan, "the plan", home=self.rounds)
@@ -76,9 +74,9 @@ class RoundSession:
         self.entries: dict[str, Entry] = {}
 
     def run(self, stop: Callable[[], bool]) -> dict[str, Any]:
-        """Runs what is not done yet; the record. Raises Interrupted when `stop` said so, and then goes on when asked again."""
+        """Runs what is not done yet; the record. Raises Interrupted when `stop` said so."""
         with only_one(self.rounds):
-            if self.chain != known_chain(self.rounds):
+            if self.chain != chain_in(self.rounds):
                 raise HardenError(
                     f"{self.rounds}: another round was finished meanwhile", "the same command looks again"
                 )
@@ -215,32 +213,11 @@ class RoundSession:
         minutes = forecast(self.plan, self.recipe, self.data, model, len(self.chain))
         if minutes > self.plan.minutes:
             raise ConfigError(
-                f"the plan of {self.plan.round} breaks its budget: forecast {minutes:.1f} minutes, minutes={self.plan.minutes:g}",
+                f"the plan of {self.plan.round} breaks its budget: forecast {minutes:.1f} minutes, "
+                f"minutes={self.plan.minutes:g}",
                 "raise minutes, or plan less: fewer images, epochs, steps, or a cheaper suite",
             )
         return minutes
-
-
-def known_chain(home: Path) -> list[Record]:
-    """The finished rounds in `home`, believed from the signer there."""
-    return records.chain(home, trust_in(home, None)) if records.finished(home) else []
-
-
-def planned(request: RoundRequest, overrides: Sequence[str], chain: Sequence[Record]) -> tuple[Wanted, DataSet]:
-    """The plan, and its data; of a later round the data of the plan."""
-    if not chain:
-        with downloads() as progress:
-            data = load(request.data, progress=progress)
-        return wanted(request, overrides, chain, data), data
-    found = wanted(request, overrides, chain, None)
-    with downloads() as progress:
-        data = load(recipe_of(found.plan, "the plan").data, progress=progress)
-    was = chain[-1].said["stages"][TRAIN]["inputs"]["data"]
-    if data.digest != was:
-        raise ConfigError(
-            f"{data.name} is not the data of the rounds before: its digest is {data.digest[:16]}, wanted {was[:16]}"
-        )
-    return found, data
 
 
 def timeless(told: dict[str, Any]) -> Any:

@@ -28,7 +28,10 @@ MOST = 1000
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store holds it: last values only. number: of its experiment. `status` as MLflow says it; times in ms, Unix."""
+    """A run as the store holds it: last values only.
+
+    number: of its experiment; status as MLflow says it; times in ms, Unix.
+    """
 
     id: str
     experiment: str
@@ -65,7 +68,7 @@ class Store:
 
     @classmethod
     def at(cls, uri: str | None, folder: Path) -> "Store":
-        """The store at `uri`, or in `folder`. Raises LedgerError where a server does not answer: nothing takes its place."""
+        """The store at `uri`, or in `folder`. Raises LedgerError where a server does not answer."""
         place = insisted(uri, folder)
         return cls(place, connect(place.uri))
 
@@ -126,7 +129,7 @@ class Store:
 
     @_told
     def register(self, name: str, files: Path, *, run: str, tags: Mapping[str, str]) -> str:
-        """The version of the registered model `name` that holds the files of a folder; found by its tags if it is there.
+        """The version of the registered model `name` that holds the files of a folder, made where none has these tags.
 
         MLflow's own flavours are not used: they pickle.
         """

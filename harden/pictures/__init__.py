@@ -7,5 +7,6 @@ matplotlib. The suffix of the path chooses the format, `.svg` or `.png`; another
 from harden.pictures.history import curves
 from harden.pictures.images import examples
 from harden.pictures.plane import surface
+from harden.pictures.quarters import rounds
 
-__all__ = ["curves", "examples", "surface"]
+__all__ = ["curves", "examples", "rounds", "surface"]

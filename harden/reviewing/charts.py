@@ -68,7 +68,8 @@ def ladder(review: Review) -> Ladder | None:
     bars = [_bar(row, now, place, x, review) for place, (row, now) in enumerate(rows)]
     ticks = [low + (high - low) * step / 4 for step in range(5)]
     first, last = rows[0][1], rows[-1][1]
-    title = f"worst case from {100 * first['value']:.1f} % to {100 * last['value']:.1f} % under the suite of {review.newest.round}"
+    ends = " to ".join(f"{100 * one['value']:.1f} %" for one in (first, last))
+    title = f"worst case from {ends} under the suite of {review.newest.round}"
     return Ladder(bars, [(x(tick), f"{100 * tick:.0f} %") for tick in ticks], TOP + LINE * len(rows) + 26, title)
 
 

@@ -84,9 +84,9 @@ def _champion(told: Told, _: Told | None) -> Found:
     if told.champion is None:
         ordinary = told.validation.get("before")
         if ordinary:
+            now = _percent(told.validation["worst"])
             text = (
-                f"on validation images {_percent(told.validation['worst'])} of the hardened model withstand the probes, "
-                f"of an ordinary one {_percent(ordinary)}"
+                f"under the probes {now} of validation images stay right, with an ordinary model {_percent(ordinary)}"
             )
             yield "good", "hardening pays", text, "validate/validation.json"
         return
@@ -150,7 +150,8 @@ def _attacks(told: Told, _: Told | None) -> Found:
 def _curve(told: Told, _: Told | None) -> Found:
     for check in told.evaluation.get("curve", {}).get("checks", ()):
         if check["finding"] and check["gap"] > 0:
-            text = f"at eps {check['eps']} {check['attack']} leaves {_percent(check['accuracy'])}, the curve's one run {_percent(check['curve'])}"
+            left, alone = _percent(check["accuracy"]), _percent(check["curve"])
+            text = f"at eps {check['eps']} {check['attack']} leaves {left}, the curve's one run {alone}"
             yield "note", "the curve's attack alone would flatter", text, "evaluate/evaluation.json"
 
 
@@ -160,7 +161,7 @@ def _transfer(told: Told, _: Told | None) -> Found:
         held = row["accuracy"].get(told.round)
         other = row["accuracy"].get(told.champion) if told.champion else None
         if row["round"] not in (told.round, told.champion) and held and other and held["high"] < other["low"]:
-            text = f"{row['images']} images that broke {row['round']}: this model withstands {_percent(held)}, {told.champion} {_percent(other)}"
+            text = f"of images that broke {row['round']} this model withstands {_percent(held)}, {told.champion} {_percent(other)}"
             yield "warning", "an earlier attack works again", text, "compare/comparison.json"
 
 

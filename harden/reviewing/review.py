@@ -115,8 +115,8 @@ def review(rounds: Sequence[Told], *, owner: str = "model owner") -> Review:
 def _summary(told: Told) -> str:
     worst, clean = told.worst, told.clean
     said = (
-        f"Within {told.threat} the model of {told.round} keeps {_percent(worst)} of {worst['n']} test images right at worst, "
-        f"and {_percent(clean)} without an attack."
+        f"Within {told.threat} the model of {told.round} keeps {_percent(worst)} of {worst['n']} test images right "
+        f"at worst, and {_percent(clean)} without an attack."
     )
     if told.champion is not None:
         pair, row = told.comparison["pairs"][told.champion], told.under_suite(told.champion)
@@ -188,10 +188,7 @@ def _by_class(labels: Sequence[int], flags: str, classes: int) -> list[float | N
 
 def _helped(told: Told) -> list[tuple[str, str, str]]:
     """Whether what the plan changed did what it was to do: rule, decision, what came of it."""
-    rows = []
-    for reason in told.plan["reasons"]:
-        rows.append((reason["rule"], reason["decision"], _outcome(told, reason["rule"])))
-    return rows
+    return [(one["rule"], one["decision"], _outcome(told, one["rule"])) for one in told.plan["reasons"]]
 
 
 def _outcome(told: Told, rule: str) -> str:
@@ -206,7 +203,8 @@ def _outcome(told: Told, rule: str) -> str:
     if told.champion is None:
         return "nothing to compare with in the first round"
     pair = told.comparison["pairs"][told.champion]
-    return f"{pair['gained']} images won, {pair['lost']} lost against the champion; {'promoted' if told.promoted else 'refused'}"
+    end = "promoted" if told.promoted else "refused"
+    return f"{pair['gained']} images won, {pair['lost']} lost against the champion; {end}"
 
 
 def _digests(told: Told) -> list[tuple[str, str, str]]:

@@ -66,7 +66,7 @@ def empty(shape: tuple[int, ...]) -> Bank:
 
 
 def added(bank: Bank, new: Bank) -> Bank:
-    """Both, without doubles: entries of one source that are the same image in 8 bits count once, the older one stays."""
+    """Both, without doubles: of entries of one source that are the same image in 8 bits the oldest stays."""
     columns = {name: torch.cat([getattr(bank, name), getattr(new, name)]) for name in COLUMNS}
     both = Bank(**columns, threats={**bank.threats, **new.threats})
     seen: set[bytes] = set()

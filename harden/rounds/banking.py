@@ -74,12 +74,12 @@ def _found(bench: Bench) -> Bank:
     tested = load_file(bench.home / EVALUATE / TEST_IMAGES)
     number = len(bench.chain) + 1
     parts = [(probed[f"{name}.x_adv"], probed[f"{name}.ids"], code) for code, name in enumerate(PARTS[:2])]
-    for key in sorted(name.removesuffix(".ids") for name in tested if name.endswith(".ids")):
-        if not key.startswith("curve"):  # those may lie outside the ball
-            parts.append((tested[f"{key}.x_adv"], tested[f"{key}.ids"], 2))
+    keys = sorted(name.removesuffix(".ids") for name in tested if name.endswith(".ids"))
+    # images of the curve may lie outside the ball
+    parts += [(tested[f"{key}.x_adv"], tested[f"{key}.ids"], 2) for key in keys if not key.startswith("curve")]
     x_adv, ids = torch.cat([x for x, _, _ in parts]), torch.cat([one for _, one, _ in parts])
     part = torch.cat([torch.full((len(one),), code) for _, one, code in parts])
-    y = torch.where(part == 2, 0, 0)
+    y = torch.zeros_like(ids)
     for split, here in ((bench.data.train, part < 2), (bench.data.test, part == 2)):
         y[here] = split.y.cpu()[ids[here]]
     return Bank(x_adv, y, ids, part, torch.full((len(ids),), number), {number: bench.threat})

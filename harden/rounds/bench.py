@@ -16,9 +16,9 @@ from harden.threat import ThreatModel
 from harden.training import Recipe
 from harden.training.device import Compute
 
+PLAN = "plan"
 TRAIN, MARK, VALIDATE, EVALUATE, COMPARE = "train", "mark", "validate", "evaluate", "compare"
 BANK, SEAL, GATES, NEXT, REVIEW = "bank", "seal", "gates", "next", "review"
-STAGES = (TRAIN, MARK, VALIDATE, EVALUATE, COMPARE, BANK, SEAL, GATES, NEXT, REVIEW)
 WEIGHTS, ORDINARY = "weights.safetensors", "ordinary.safetensors"
 
 

@@ -25,8 +25,8 @@ REPLAY = 0.1
 LEAST = 0.5
 """Worst-case accuracy on validation images from which on eps may grow."""
 
-GROWTH = 2.5
-"""By what factor the minutes of a round grow when the network gets twice as wide; a forecast, checked a round later."""
+WIDEST = 512
+"""Hidden units up to which a network is made wider by rule; whether a plan fits its budget is asked before it is run."""
 
 SUITE_AFTER = {"quick": "standard", "standard": "demanding"}
 
@@ -49,7 +49,6 @@ class Lesson:
     classes: tuple[Mapping[str, Any], ...]
     first_clean: float
     entries: int
-    minutes: float
     held: int | None = None
 
     @property
@@ -148,40 +147,47 @@ def _steps(plan: Plan, lesson: Lesson) -> Plan:
     if lesson.held is None or not isinstance(attack, Mapping) or attack.get("steps") == lesson.held:
         return plan
     recipe = _recipe(plan, attack={**attack, "steps": lesson.held, "step": 0.3})
-    return _with(
-        plan, "watchdog", f"{lesson.held} attack steps", "training ended with them after a trip", recipe=recipe
-    )
+    because = "training ended with them after a trip"
+    return _with(plan, "watchdog", f"{lesson.held} attack steps", because, recipe=recipe)
 
 
 def _harder(plan: Plan, lessons: tuple[Lesson, ...]) -> Plan:
-    """One thing at a time: a larger network or suite where rounds gain nothing, else a larger eps where gates allow it."""
+    """One thing at a time: a larger network where nothing was gained, else a larger eps where the gates allow it."""
     lesson = lessons[-1]
     if not lesson.promoted:
-        return _with(plan, "threat", "stays", "the gates refused this round's model: nothing is made harder")
+        return _larger_network(_stays(plan, "the gates refused this round's model: nothing is made harder"))
     if _saturated(lessons):
-        return _saturation(plan, lesson)
-    fall = lesson.first_clean - lesson.clean["value"]
-    if fall > plan.gates.clean_fall:
-        because = f"clean validation accuracy fell {100 * fall:.1f} points since the first round, allowed are {100 * plan.gates.clean_fall:g}"
-        return _with(plan, "threat", "stays", because)
+        because = f"two rounds gained {_gains(lessons)} points, less than half an interval"
+        return _larger_network(_stays(plan, because))
+    fall, allowed = lesson.first_clean - lesson.clean["value"], plan.gates.clean_fall
+    if fall > allowed:
+        told = f"clean validation accuracy fell {_points(fall)} points since the first round, allowed are {_points(allowed)}"
+        return _larger_network(_stays(plan, told))
     if lesson.worst["value"] < LEAST:
-        because = (
-            f"the worst case on validation images is {100 * lesson.worst['value']:.1f} %, wanted {100 * LEAST:g} %"
-        )
-        return _with(plan, "threat", "stays", because)
+        told = f"the worst case on validation images is {_percent(lesson.worst['value'])}, wanted {_percent(LEAST)}"
+        return _larger_network(_stays(plan, told))
     if lesson.before is not None and lesson.worst["low"] <= lesson.before["low"]:
-        because = f"the lower limit did not rise: {100 * lesson.before['low']:.1f} % before, {100 * lesson.worst['low']:.1f} % now"
-        return _saturation(_with(plan, "threat", "stays", because), lesson)
-    eps = larger(str(plan.recipe["threat"]["eps"]))
-    rose = "" if lesson.before is None else f" (the model before: {100 * lesson.before['low']:.1f} %)"
+        told = (
+            f"lower limit {_percent(lesson.before['low'])} before, {_percent(lesson.worst['low'])} now: it did not rise"
+        )
+        return _larger_network(_stays(plan, told))
+    return _larger_eps(plan, lesson, fall)
+
+
+def _larger_eps(plan: Plan, lesson: Lesson, fall: float) -> Plan:
+    old = plan.recipe["threat"]
+    eps = larger(str(old["eps"]))
+    rose = "" if lesson.before is None else f" (the model before: {_percent(lesson.before['low'])})"
     because = (
-        f"promoted, clean within budget ({100 * fall:+.1f} of {100 * plan.gates.clean_fall:g} points lost), "
-        f"lower limit of the worst case {100 * lesson.worst['low']:.1f} %{rose}"
+        f"promoted; {_points(fall)} of {_points(plan.gates.clean_fall)} points of clean accuracy lost; "
+        f"lower limit of the worst case {_percent(lesson.worst['low'])}{rose}"
     )
-    threat = {**plan.recipe["threat"], "eps": eps}
-    return _with(
-        plan, "threat", f"eps {plan.recipe['threat']['eps']} -> {eps}", because, recipe=_recipe(plan, threat=threat)
-    )
+    recipe = _recipe(plan, threat={**old, "eps": eps})
+    return _with(plan, "threat", f"eps {old['eps']} -> {eps}", because, recipe=recipe)
+
+
+def _stays(plan: Plan, because: str) -> Plan:
+    return _with(plan, "threat", "stays", because)
 
 
 def _saturated(lessons: tuple[Lesson, ...]) -> bool:
@@ -190,28 +196,32 @@ def _saturated(lessons: tuple[Lesson, ...]) -> bool:
     return len(last) == 2 and all(one.gain is not None and one.gain < one.half for one in last)
 
 
-def _saturation(plan: Plan, lesson: Lesson) -> Plan:
-    """A network of twice the width where the budget holds it, else a harder suite."""
-    gain = (
-        ""
-        if lesson.gain is None
-        else f"gained {100 * lesson.gain:+.1f} points, told apart from {100 * lesson.half:.1f} on"
-    )
-    forecast = lesson.minutes * GROWTH
+def _larger_network(plan: Plan) -> Plan:
+    """A network of twice the width; where there is none, a harder suite."""
     model = wider(plan.recipe.get("model"))
-    if model is not None and forecast <= plan.minutes:
-        because = f"{gain}; forecast {forecast:.1f} of {plan.minutes:g} minutes"
-        return _with(plan, "saturation", "a network of twice the width", because, recipe=_recipe(plan, model=model))
+    if model is not None:
+        because = "what a network cannot hold, one of twice the width may"
+        return _with(plan, "capacity", "a network of twice the width", because, recipe=_recipe(plan, model=model))
     if plan.suite in SUITE_AFTER:
         suite = SUITE_AFTER[plan.suite]
-        return _with(
-            plan, "saturation", f"suite {plan.suite} -> {suite}", f"{gain}; no larger network fits", suite=suite
-        )
-    return _with(plan, "saturation", "nothing is left to make harder", gain)
+        return _with(plan, "adversary", f"suite {plan.suite} -> {suite}", "no larger network is known", suite=suite)
+    return _with(plan, "adversary", "stays", "no larger network and no harder suite are known")
+
+
+def _gains(lessons: tuple[Lesson, ...]) -> str:
+    return " and ".join(_points(one.gain or 0.0) for one in lessons[-2:])
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def larger(eps: str) -> str:
-    """eps times 1.1, written as text: decimals stay decimals, fractions fractions, nothing is rounded."""
+    """eps times `HARDER`, written as text: decimals stay decimals, fractions fractions, nothing is rounded."""
     if "/" in eps:
         value = Fraction(eps) * Fraction(HARDER)
         return f"{value.numerator}/{value.denominator}"
@@ -219,8 +229,10 @@ def larger(eps: str) -> str:
 
 
 def wider(model: Any) -> dict[str, Any] | None:
-    """The same network with twice the width; None for one whose width is not known."""
+    """The same network with twice the width; None for one whose width is not known, or wide enough."""
     if not isinstance(model, Mapping) or model.get("is") not in ("CnnSmall", "Cnn", "Mlp"):
+        return None
+    if max(model["hidden"] if model["is"] == "Mlp" else [model["hidden"]]) >= WIDEST:
         return None
     if model["is"] == "Mlp":
         return {**model, "hidden": [2 * width for width in model["hidden"]]}

@@ -32,7 +32,7 @@ def facts(bench: Bench, entries: Entries, signature: str) -> Facts:
     return Facts(
         clean=figures["clean"],
         worst=figures["worst"],
-        champion=_champion(bench, entries),
+        champion=_champion(entries),
         corruption=None if corruption is None else (corruption, _before(bench, "corruption")),
         replay=replay if "p" in replay else None,
         sanity=tuple(figures["failed"]) if figures["failed"] is not None else None,
@@ -51,7 +51,6 @@ def propose(bench: Bench, entries: Entries, folder: Path) -> Done:
 
 def lesson(bench: Bench, entries: Entries) -> Lesson:
     """What this round found on validation images; of its test images one bit: promoted or not."""
-    minutes = sum(entry.seconds for entry in entries.values()) / 60
     told = {name: entries[name].result for name in (TRAIN, VALIDATE, BANK)}
     return _lesson(
         told, bool(entries["gates"].result["promoted"]), bool(entries[EVALUATE].result["reliable"]), bench, minutes
@@ -66,13 +65,12 @@ def earlier(bench: Bench) -> tuple[Lesson, ...]:
             record.promoted,
             bool(record.result(EVALUATE)["reliable"]),
             bench,
-            0.0,
         )
         for record in bench.chain
     )
 
 
-def _lesson(told: Mapping[str, Any], promoted: bool, reliable: bool, bench: Bench, minutes: float) -> Lesson:
+def _lesson(told: Mapping[str, Any], promoted: bool, reliable: bool, bench: Bench) -> Lesson:
     validated = told[VALIDATE]
     first = bench.chain[0].result(VALIDATE) if bench.chain else validated
     return Lesson(
@@ -85,12 +83,11 @@ def _lesson(told: Mapping[str, Any], promoted: bool, reliable: bool, bench: Benc
         classes=tuple(validated["classes"]),
         first_clean=first["clean"]["value"],
         entries=int(told[BANK]["usable"]),
-        minutes=minutes,
         held=told[TRAIN]["steps_held"],
     )
 
 
-def _champion(bench: Bench, entries: Entries) -> dict[str, Any] | None:
+def _champion(entries: Entries) -> dict[str, Any] | None:
     """The champion under this round's suite, on the same images."""
     told = entries[COMPARE].result
     if told["champion"] is None:

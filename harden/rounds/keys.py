@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from harden.rounds import record as records
+from harden.rounds.record import Record
 from harden.rounds.sealing import Keys
 from harden.sealing import Provider, Signer, Trust, identity_of, recipient_of, signer_from, trust_of
 from harden.sealing.keyfiles import RECIPIENT, SIGNER, generate, write_public, write_secret
@@ -15,7 +17,7 @@ FOLDER = "keys"
 
 
 def keys(home: Path, signer: Signer | None, to: Sequence[str], provider: Provider) -> Keys:
-    """Who signs and who can open: `signer` and the files `to`, or the pairs in `home`, made where they are not there."""
+    """Who signs and who can open: `signer` and the files `to`, or the pairs in `home`, made where there are none."""
     folder = home / FOLDER
     if signer is None:
         signer = signer_from(_pair(folder, SIGNER, provider), _nobody, provider)
@@ -29,6 +31,11 @@ def keys(home: Path, signer: Signer | None, to: Sequence[str], provider: Provide
 def trust_in(home: Path, path: str | None) -> Trust:
     """Whom records are believed from: the file at `path`, else the signer in `home`."""
     return trust_of(Path(path) if path else home / FOLDER / f"{SIGNER}.pub")
+
+
+def chain_in(home: Path, trust: str | None = None) -> list[Record]:
+    """The finished rounds in `home`, oldest first, every record believed. Raises as `record.chain` does."""
+    return records.chain(home, trust_in(home, trust)) if records.finished(home) else []
 
 
 def _pair(folder: Path, kind: str, provider: Provider) -> Path:

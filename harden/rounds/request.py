@@ -1,5 +1,6 @@
 """What `harden.round` is asked for."""
 
+import datetime as dt
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -79,6 +80,22 @@ class DueRequest:
     home: str = HOME
     today: str | None = None
     trust: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.today is not None:
+            _day(self.today)
+
+    @property
+    def day(self) -> dt.date | None:
+        """The day that was named."""
+        return None if self.today is None else _day(self.today)
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"today must be a day such as 2026-11-26, got {text[:40]!r}") from error
 
 
 def _check(request: Any) -> None:

@@ -1,10 +1,11 @@
-"""The seal stage: the evaluated weights, sealed and signed as the next epoch of the programme, with a manifest; verified.
+"""The seal stage: the evaluated weights, sealed and signed as the next epoch of the programme, with a manifest.
 
 What is sealed is what was evaluated: the digest of the plain file stands in the manifest's evidence and in the record.
 """
 
+import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from harden.environment import environment
 from harden.errors import HardenError, Untrusted
 from harden.files import sha256_of
-from harden.rounds.bench import EVALUATE, SEAL, TRAIN, Bench
+from harden.rounds.bench import SEAL, TRAIN, Bench
 from harden.rounds.stage import Done, read_entry
 from harden.rounds.training import TRAINING
 from harden.sealing import Facts, Identity, Recipient, Signer, Trust, inspect, open_sealed, seal_file, verify
@@ -54,7 +55,7 @@ def seal(bench: Bench, keys: Keys, folder: Path, facts: Mapping[str, str]) -> Do
         metadata={"round": bench.plan.round, **facts},
     )
     seal_file(weights, output, to=list(keys.to), facts=head, signer=keys.signer, overwrite=True)
-    write_manifest(output, _evidence(bench, weights), keys.signer, parent=parent, overwrite=True)
+    write_manifest(output, _evidence(bench), keys.signer, parent=parent, overwrite=True)
     if wrong := trouble(output, keys, sha256_of(weights)):
         raise Untrusted(f"{output}: {wrong}", "the machine or its libraries are at fault: do not publish the file")
     result = {
@@ -87,9 +88,7 @@ def model_id(programme: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", programme)[:64]
 
 
-def _digest(pieces: Any) -> str:
-    import hashlib
-
+def _digest(pieces: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -105,14 +104,13 @@ def _parent(bench: Bench, keys: Keys) -> Manifest | None:
     return read_manifest(manifest_path(home / SEAL / SEALED), keys.trust)
 
 
-def _evidence(bench: Bench, weights: Path) -> Evidence:
-    """What the round says of how the model came about; not the digest of the plain weights, which would identify them."""
+def _evidence(bench: Bench) -> Evidence:
+    """How the model came about; without the digest of the plain weights, by which strangers could know them."""
     code = environment().get("commit", "")
-    evaluation = read_entry(bench.home, EVALUATE)
     return Evidence(
         data={bench.data.name: bench.data.digest},
         code=code,
         configuration=sha256_of(bench.home / "plan" / "plan.json"),
         recipe=bench.recipe.digest,
-        summary=sha256_of(bench.home / TRAIN / TRAINING) if evaluation else "",
+        summary=sha256_of(bench.home / TRAIN / TRAINING),
     )

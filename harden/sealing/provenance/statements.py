@@ -47,7 +47,7 @@ def attest(
 
 
 def attested(path: Path, kind: str, trust: Trust, by: Provider | None = None) -> Attested:
-    """What `attest` signed, believed: by a trusted signer and with every scheme. Raises Damaged, Untrusted, Unreadable."""
+    """What `attest` signed, by a trusted signer and with every scheme. Raises Damaged, Untrusted, Unreadable."""
     return attested_in(document.read(path), str(path), kind, trust, by)
 
 
