@@ -220,7 +220,7 @@ class RoundSession:
         return minutes
 
 
-def timeless(told: dict[str, Any]) -> Any:
+def timeless(told: Any) -> Any:
     """An evaluation without what a clock said."""
     if isinstance(told, dict):
         return {key: timeless(value) for key, value in told.items() if key not in ("seconds", "digests", "file")}

@@ -161,7 +161,8 @@ def _transfer(told: Told, _: Told | None) -> Found:
         held = row["accuracy"].get(told.round)
         other = row["accuracy"].get(told.champion) if told.champion else None
         if row["round"] not in (told.round, told.champion) and held and other and held["high"] < other["low"]:
-            text = f"of images that broke {row['round']} this model withstands {_percent(held)}, {told.champion} {_percent(other)}"
+            who = f"this model withstands {_percent(held)}, {told.champion} {_percent(other)}"
+            text = f"of images that broke {row['round']} {who}"
             yield "warning", "an earlier attack works again", text, "compare/comparison.json"
 
 

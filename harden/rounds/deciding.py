@@ -52,9 +52,7 @@ def propose(bench: Bench, entries: Entries, folder: Path) -> Done:
 def lesson(bench: Bench, entries: Entries) -> Lesson:
     """What this round found on validation images; of its test images one bit: promoted or not."""
     told = {name: entries[name].result for name in (TRAIN, VALIDATE, BANK)}
-    return _lesson(
-        told, bool(entries["gates"].result["promoted"]), bool(entries[EVALUATE].result["reliable"]), bench, minutes
-    )
+    return _lesson(told, bool(entries["gates"].result["promoted"]), bool(entries[EVALUATE].result["reliable"]), bench)
 
 
 def earlier(bench: Bench) -> tuple[Lesson, ...]:

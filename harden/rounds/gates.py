@@ -135,9 +135,9 @@ def _worst(facts: Facts, gates: Gates) -> Gate:
 
 def _corruption(facts: Facts, gates: Gates) -> Gate:
     name = "corruptions, mean"
-    if facts.corruption is None or facts.corruption[1] is None:
+    new, old = facts.corruption or (0.0, None)
+    if old is None:
         return Gate(name, Answer.skipped, "nothing to compare with", "")
-    new, old = facts.corruption
     good = old - new <= gates.corruption_fall + 1e-12
     wanted = f"at most {100 * gates.corruption_fall:g} points below"
     return _gate(name, good, f"{_percent(new)} against {_percent(old)}", wanted)

@@ -104,7 +104,7 @@ def read_plan(path: Path) -> Plan:
 
 def yaml_of(plan: Plan) -> str:
     """The plan as people edit it."""
-    return yaml.safe_dump(plan.plain(), sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump(plan.plain(), sort_keys=False, allow_unicode=True))
 
 
 def edits(proposed: Plan, wanted: Plan) -> list[dict[str, Any]]:
