@@ -35,6 +35,10 @@ ROOMS: dict[str, set[str]] = {
     "evaluation": BASE | {"files", "ledger", "attacks", "data", "sealing"},
     "training": BASE
     | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"},
+    "rounds": BASE
+    | {"files", "spelling", "environment", "ledger", "attacks", "data", "models", "evaluation", "training"}
+    | {"sealing", "pictures"},
+    "reviewing": {"errors", "rounds", "ledger", "sealing"},
 }
 """Room -> the rooms it may name."""
 
@@ -58,10 +62,16 @@ LOBBY: dict[str, set[str]] = {
     "pairs": {"asking"},
     "unlocking": {"asking"},
     "sheets": set(),
+    "tables": set(),
+    "planning": {"console", "schema"},
+    "chronicle": set(),
+    "chronicling": {"chronicle"},
+    "reviewer": {"chronicling", "unlocking"},
+    "rounding": {"console", "examination", "unlocking", "planning", "chronicle", "chronicling", "reviewer"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
-DOORS = {"train", "evaluate", "keygen", "seal", "unseal", "verify", "__main__"}
+DOORS = {"train", "evaluate", "keygen", "seal", "unseal", "verify", "round", "review", "__main__"}
 """These may name all of the above; nothing names them."""
 
 MAY_IMPORT = (
@@ -73,24 +83,24 @@ MAY_IMPORT = (
 FOREIGN: dict[str, set[str]] = {
     "hydra": {"door", "overrides", "complaint", "schema"},
     "omegaconf": {"door", "complaint", "schema"},
-    "rich": {"console", "verdicts"},
+    "rich": {"console", "verdicts", "tables"},
     "art": {"attacks/art"},
-    "jinja2": {"reporting"},
+    "jinja2": {"reporting", "reviewing"},
     "cryptography": {"sealing"},
     "scipy": {"certification", "evaluation/paired"},
-    "yaml": {"training/folder"},
+    "yaml": {"training/folder", "rounds/plan"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
     "sklearn": {"data"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "oqs": {"sealing/liboqs"},
     "pkcs11": {"sealing"},
-    "safetensors": {"data", "models", "training", "evaluation"},
+    "safetensors": {"data", "models", "training", "evaluation", "rounds"},
     "numba": {"kernels"},
-    "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
+    "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence", "rounds/comparing"}
     | {"evaluation/unseen/corruptions"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
-    | {"drawing", "session", "loading", "stages", "showcase", "examination"},
+    | {"drawing", "session", "loading", "stages", "showcase", "examination", "rounds", "rounding"},
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
 

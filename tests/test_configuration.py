@@ -16,6 +16,8 @@ from harden.attacks import Fgsm, Keep, Pgd
 from harden.data import Digits, Mnist
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.models import Mlp
+from harden.reviewing.request import ReviewRequest
+from harden.rounds import request as rounds
 from harden.schema import APPENDED, GROUPS, KNOWN, fields_of, register
 from harden.sealing import request as sealing
 from harden.spelling import read, spell
@@ -37,6 +39,11 @@ ROOTS: dict[str, type] = {
     "seal_inspect": sealing.InspectRequest,
     "unseal": sealing.UnsealRequest,
     "verify": sealing.VerifyRequest,
+    "round": rounds.RoundRequest,
+    "round_plan": rounds.PlanRequest,
+    "round_due": rounds.DueRequest,
+    "round_history": rounds.HistoryRequest,
+    "review": ReviewRequest,
 }
 CHOICES = [(group, option) for group, options in GROUPS.items() for option in options]
 ENOUGH = {"objective": ["+attack=pgd"], "attack": []}

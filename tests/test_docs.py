@@ -17,6 +17,8 @@ from omegaconf import OmegaConf
 from harden import door
 from harden.__main__ import VERBS
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
+from harden.reviewing.request import ReviewRequest
+from harden.rounds import request as rounds
 from harden.schema import GROUPS, fields_of, register
 from harden.sealing import request as sealing
 from harden.training import TrainRequest
@@ -37,6 +39,11 @@ REQUESTS: dict[str, type] = {
     "seal_inspect": sealing.InspectRequest,
     "unseal": sealing.UnsealRequest,
     "verify": sealing.VerifyRequest,
+    "round": rounds.RoundRequest,
+    "round_plan": rounds.PlanRequest,
+    "round_due": rounds.DueRequest,
+    "round_history": rounds.HistoryRequest,
+    "review": ReviewRequest,
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")

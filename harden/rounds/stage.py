@@ -90,10 +90,11 @@ def read_entry(home: Path, name: str) -> Entry:
     except (OSError, ValueError, TypeError) as error:
         raise Untrusted(f"{path}: cannot be read: {error}", "the round's folder was damaged or changed") from error
     for file, digest in (*entry.outputs.items(), *entry.timed.items()):
-        there = sha256_of(home / name / file) if (home / name / file).is_file() else "none: there is no such file"
-        if there != digest:
+        path = home / name / file
+        there = f"its digest is {sha256_of(path)[:16]}" if path.is_file() else "there is no such file"
+        if there != f"its digest is {digest[:16]}":
             raise Untrusted(
-                f"{home.name}: stage {name}: {file} was changed: its digest is {there[:16]}, wanted {digest[:16]}",
+                f"{home.name}: stage {name}: {file} was changed: {there}, wanted {digest[:16]}",
                 f"put the file back, or remove {home / name} to do the stage again",
             )
     return entry
