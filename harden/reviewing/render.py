@@ -14,7 +14,7 @@ from harden.reviewing.review import FORMAT, Review
 
 HTML, MARKDOWN, JSON = "review.html", "review.md", "review.json"
 FILES = (HTML, MARKDOWN, JSON)
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~$&-])")
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&])")
 
 
 def rendered(review: Review) -> dict[str, bytes]:

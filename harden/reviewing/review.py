@@ -81,6 +81,12 @@ class Review:
         """What fits on the first page."""
         return self.findings[:4]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from harden.reviewing.render import html
+
+        return html(self, whole=False)
+
     @property
     def planned(self) -> Mapping[str, Any]:
         """The plan that was run."""
