@@ -2,7 +2,8 @@
 
 Plan, train, mark, validate, evaluate, compare, replay, seal, judge, propose, review; then the signed record. A killed
 round goes on when the same command is given. `action=plan` shows the plan, `action=due` says whether a round is due,
-`action=history` prints the rounds that were run. Exit code 3: the gates refused the model, or a round is due.
+`action=history` prints the rounds that were run. Exit code 3: the gates refused the model, or a round is due; 5: one
+is overdue.
 """
 
 import datetime as dt
@@ -63,13 +64,13 @@ def show(request: PlanRequest, overrides: list[str]) -> int:
 
 
 def due(request: DueRequest, _overrides: list[str]) -> int:
-    """Prints whether a round is due; 0 where this quarter's is done, 3 where one is due or overdue."""
+    """Prints whether a round is due; 0 where this quarter's is done, 3 where it is due, 5 where one is overdue."""
     chain = chain_in(Path(request.home), request.trust)
     found = due_on(request.day or dt.datetime.now(dt.UTC).date(), chain[-1].quarter if chain else None)
     sys.stdout.write(f"{found.due.value}: {found.sentence}\n")
     if found.due is not Due.done:
         sys.stdout.write(f"next      python -m harden.round round={found.round.name} +attack=pgd home={request.home}\n")
-    return 0 if found.due is Due.done else 3
+    return {Due.done: 0, Due.due: 3, Due.overdue: 5}[found.due]
 
 
 def history(request: HistoryRequest, _overrides: list[str]) -> int:

@@ -59,6 +59,7 @@ def plan_sheet(plan: Plan, minutes: float | None, *, to: TextIO) -> None:
 def history_sheet(lines: Sequence[Line]) -> None:
     """Prints the rounds as a table."""
     out = Console(soft_wrap=True, highlight=False, markup=False)
+    out.width = max(out.width, 150)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("round")
     for name in ("eps", "suite", "clean", "worst case", "under the newest suite", "promoted", "champion", "minutes"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from harden.reviewing.review import Review, Row
 
-WIDTH, LINE, LEFT, RIGHT, TOP = 720, 34, 92, 96, 12
+WIDTH, LINE, LEFT, RIGHT, TOP = 720, 34, 92, 150, 12
 HEIGHT, FOOT = 280, 42
 COLOURS = 6
 """How many lines can be told apart; older rounds than that are left out."""
