@@ -8,6 +8,7 @@ images. What was proposed and what was run are both kept.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ class Plan:
             raise ConfigError(f"plan: images must be >= 0 and minutes > 0, got {self.images} and {self.minutes:g}")
         if any(not 0 < weight <= 10 for weight in self.classes):
             raise ConfigError("plan: classes must be weights of more than 0 and at most 10")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the reasons, and what is trained against."""
+        threat = self.recipe.get("threat", {})
+        measured = f"{threat.get('norm')} eps {threat.get('eps')}, suite {self.suite}"
+        head = f"plan of {self.programme}, round {self.round}: {measured}"
+        cells = [(one.rule, one.decision, one.because) for one in self.reasons]
+        lines = ["".join(f"<td>{escape(text)}</td>" for text in row) for row in cells]
+        return f"<table><caption>{escape(head)}</caption>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
     def plain(self) -> dict[str, Any]:
         """The plan as JSON."""
