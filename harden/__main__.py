@@ -10,7 +10,8 @@ from harden import __version__
 VERBS = {
     "train": "harden a classifier and measure it before and after",
     "evaluate": "measure a weights file under attack",
-    "keygen": "make keys that open sealed files or sign them",
+    "watermark": "mark weights as somebody's, and find the mark again",
+    "keygen": "make keys that open sealed files, sign them, or mark weights",
     "seal": "encrypt and sign a file for its recipients",
     "unseal": "open a sealed file",
     "round": "run a quarterly round: plan, train, evaluate, seal, judge, review",

@@ -39,6 +39,10 @@ class SealError(HardenError):
     """A sealed file, its keys or its trust cannot be used; the finer classes are in `harden.sealing.errors`."""
 
 
+class WatermarkError(HardenError):
+    """Weights cannot carry a mark, or a mark cannot be looked for in them; "not ours" is an answer, no error."""
+
+
 class TrainingError(HardenError):
     """Training could not go on; the message says where the last good checkpoint lies."""
 

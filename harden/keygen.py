@@ -1,7 +1,8 @@
 """Make keys: `python -m harden.keygen action=recipient output=alice` makes alice.key and alice.pub.
 
-`action=signer output=acme` makes a signer's; `action=trust output=trust.json add=[acme.pub]` a trust store. A
-passphrase is asked for on the terminal, or read from `passphrase_fd=N`; `protect=none` leaves the secret bare.
+`action=signer output=acme` makes a signer's, `action=owner output=acme` that of somebody who marks weights, and
+`action=trust output=trust.json add=[acme.pub]` a trust store. A passphrase is asked for on the terminal, or read from
+`passphrase_fd=N`; `protect=none` leaves the secret bare.
 """
 
 import sys
@@ -11,9 +12,9 @@ from typing import NoReturn
 
 from harden import door
 from harden.pairs import fresh_pair
-from harden.sealing.keyfiles import RECIPIENT, SIGNER, signer_key_of
+from harden.sealing.keyfiles import OWNER, RECIPIENT, SIGNER, owner_key_of, signer_key_of
 from harden.sealing.memory import forbid_dumps
-from harden.sealing.request import KeygenRequest, RecipientRequest, SignerRequest, TrustRequest
+from harden.sealing.request import KeygenRequest, OwnerRequest, RecipientRequest, SignerRequest, TrustRequest
 from harden.sealing.signing import SignerKey
 from harden.sealing.trust import ACTIVE, with_signers
 
@@ -23,6 +24,7 @@ def main() -> NoReturn:
     actions: door.Actions = {
         "recipient": (RecipientRequest, recipient),
         "signer": (SignerRequest, signer),
+        "owner": (OwnerRequest, owner),
         "trust": (TrustRequest, trust),
     }
     door.run("keygen", KeygenRequest, nothing, actions)
@@ -47,6 +49,17 @@ def signer(request: SignerRequest, _overrides: list[str]) -> int:
     secret, public = fresh_pair(SIGNER, request)
     told = f"secret    {secret}: signs what is sealed; keep it\npublic    {public}: hand it out, on a safe way\n"
     sys.stdout.write(f"{told}id        {signer_key_of(public).id}\n")
+    return 0
+
+
+def owner(request: OwnerRequest, _overrides: list[str]) -> int:
+    """Makes, tries and writes the key pair of somebody who marks weights; 0."""
+    forbid_dumps()
+    secret, public = fresh_pair(OWNER, request)
+    told = (
+        f"secret    {secret}: marks weights and signs claims; keep it\npublic    {public}: hand it out, on a safe way\n"
+    )
+    sys.stdout.write(f"{told}id        {owner_key_of(public).id}\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from harden import chronicle
+from harden.branding import brand
 from harden.chronicling import told
 from harden.console import watching
 from harden.environment import environment
@@ -20,24 +22,40 @@ from harden.evaluation.request import EvaluateRequest
 from harden.examination import Examination
 from harden.files import alone, sha256_of, write_json
 from harden.ledger import Store, Tracking
+from harden.marking import EmbedRequest, Scoring
 from harden.planning import planned, recipe_of
 from harden.reviewer import SIGNATURE
 from harden.reviewer import write as write_review
 from harden.reviewing import FILES, review
 from harden.rounds import record as records
 from harden.rounds.banking import bank
-from harden.rounds.bench import BANK, COMPARE, EVALUATE, GATES, MARK, NEXT, PLAN, REVIEW, SEAL, TRAIN, VALIDATE, Bench
+from harden.rounds.bench import (
+    BANK,
+    COMPARE,
+    EVALUATE,
+    GATES,
+    MARK,
+    NEXT,
+    PLAN,
+    REVIEW,
+    SEAL,
+    TRAIN,
+    VALIDATE,
+    WEIGHTS,
+    Bench,
+)
 from harden.rounds.budget import forecast
 from harden.rounds.comparing import compare
 from harden.rounds.deciding import gates, propose
 from harden.rounds.keys import FOLDER, chain_in, keys
 from harden.rounds.record import digest_of
 from harden.rounds.request import RoundRequest
-from harden.rounds.sealing import SEALED, seal
+from harden.rounds.sealing import SEALED, model_id, seal
 from harden.rounds.stage import Done, Entry, Work, perform
 from harden.rounds.training import train
 from harden.rounds.validating import validate
 from harden.sealing.trust import OneSigner
+from harden.training.folder import SUMMARY
 from harden.training.network import fresh_model
 from harden.unlocking import Desk
 
@@ -100,7 +118,7 @@ class RoundSession:
         before = {"previous": self.chain[-1].sha256} if self.chain else {}
         data = {"data": self.data.digest}
         self._do(TRAIN, self._of(PLAN) | before | data, partial(train, bench))
-        self._do(MARK, self._of(TRAIN), self._mark)
+        self._do(MARK, self._of(TRAIN) | {"owner": "named" if self.request.owner else "none"}, self._mark)
         weights = {"weights": sha256_of(bench.weights(self.plan.round))}
         self._do(VALIDATE, weights | data | self._of(PLAN) | before, partial(validate, bench))
         self._do(EVALUATE, weights | data | self._of(PLAN), self._evaluate)
@@ -139,9 +157,36 @@ class RoundSession:
         return Done({"edits": len(self.wanted.edits), "why": self.wanted.why})
 
     def _mark(self, folder: Path) -> Done:
-        skipped = "no owner key was given: owner=FILE marks the weights"
-        write_json(folder / "mark.json", {"skipped": skipped})
-        return Done({"skipped": skipped})
+        """The owner's mark in the trained weights, read back from the bytes as stored; without a key it is skipped."""
+        if not self.request.owner:
+            skipped = "no owner key was given: owner=FILE marks the weights"
+            write_json(folder / "mark.json", {"skipped": skipped})
+            return Done({"skipped": skipped})
+        inner = folder / "mark"
+        shutil.rmtree(inner, ignore_errors=True)  # of a sitting that was killed: each claim is drawn afresh
+        made = brand(self._embedding(inner))
+        for path in inner.iterdir():
+            path.rename(folder / path.name)
+        inner.rmdir()
+        told = {"log10_p": made.verdict.log10_p, "claim": made.claim.id, "bits": made.plan.bits}
+        write_json(folder / "mark.json", told)
+        beside = {"format": 1, "weights_sha256": sha256_of(folder / WEIGHTS)}
+        write_json(folder / SUMMARY, beside | {"selected": self.entries[TRAIN].result["selected"]})
+        return Done(told)
+
+    def _embedding(self, output: Path) -> EmbedRequest:
+        """What is asked of the watermark; accuracy is the evaluation's matter."""
+        return EmbedRequest(
+            weights=str(self.bench.home / TRAIN / WEIGHTS),
+            owner=self.request.owner,
+            output=str(output),
+            round=self.plan.round,
+            model_id=model_id(self.plan.programme),
+            score=Scoring(images=0),
+            passphrase_fd=self.request.passphrase_fd,
+            sealing=self.request.sealing,
+            tracking=Tracking(uri="none"),
+        )
 
     def _evaluate(self, folder: Path) -> Done:
         request = EvaluateRequest(

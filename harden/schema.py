@@ -49,6 +49,7 @@ from harden.training.recipe import Judging, Recipe
 from harden.training.request import TrainRequest
 from harden.training.schedule import Schedule
 from harden.training.watchdog import Watchdog
+from harden.watermarking.request import OwnerMark
 
 T = TypeVar("T")
 
@@ -97,6 +98,7 @@ GROUPS: dict[str, dict[str, type]] = {
     },
     "optim": {"adamw": AdamW, "sgd": Sgd},
     "schedule": dict.fromkeys(DATA, Schedule),
+    "watermark": {"owner": OwnerMark},
 }
 """Group -> option -> dataclass. A schedule is called after the data set that it was made for."""
 

@@ -13,6 +13,7 @@ from harden.data import load
 from harden.drawing import draw
 from harden.errors import HardenError, Interrupted
 from harden.files import alone
+from harden.keeping import Keeper
 from harden.ledger import Ledger, open_ledger
 from harden.recording import Recorder
 from harden.spelling import spell
@@ -30,6 +31,8 @@ class Session:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
         with downloads() as progress:
             self.data = load(request.data, progress=progress)
+        # before the descriptor of passphrases is forgotten
+        self.keeper = Keeper(request.watermark, request, self.data) if request.watermark else None
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
@@ -40,6 +43,7 @@ class Session:
             compute=request.compute,
             baseline=request.baseline,
             every=request.checkpoint_seconds,
+            mark=self.keeper,
         )
         if self.job.from_sealed:
             logger.info("init is sealed: no checkpoints, which would hold its weights in the clear; so no resume")
@@ -57,6 +61,8 @@ class Session:
                 )
             ledger = self._opened(folder)
             place.write_config(folder, spell(self.request))
+            if self.keeper:
+                self.keeper.begin(folder)
             try:
                 summary = self._work(folder, ledger)
             except (Interrupted, KeyboardInterrupt) as error:
@@ -98,10 +104,13 @@ class Session:
                 recorder(news)
                 watch(news)
         files = draw(self.job, folder)
+        claims = self.keeper.write(folder) if self.keeper else []
         summary = results.write(self.job, folder, run_id=ledger.run_id)
         names = (place.WEIGHTS, place.ORDINARY, place.CONFIG, place.SUMMARY)
         kept = [folder / name for name in names if (folder / name).exists()]
         recorder.end(summary, [*kept, *files])
+        for path in claims:
+            ledger.keep(path, str(path.parent.relative_to(folder)))
         return summary
 
 

@@ -33,8 +33,10 @@ ROOMS: dict[str, set[str]] = {
     "attacks": BASE,
     "certification": {"errors", "seeds", "threat"},
     "evaluation": BASE | {"files", "ledger", "attacks", "data", "sealing"},
+    "watermarking": {"errors", "files", "seeds", "models"},
     "training": BASE
-    | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"},
+    | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"}
+    | {"watermarking"},
     "rounds": BASE
     | {"files", "spelling", "environment", "ledger", "attacks", "data", "models", "evaluation", "training"}
     | {"sealing", "pictures"},
@@ -50,7 +52,7 @@ LOBBY: dict[str, set[str]] = {
     "console": set(),
     "drawing": set(),
     "recording": set(),
-    "session": {"console", "drawing", "recording"},
+    "session": {"console", "drawing", "recording", "keeping"},
     "loading": {"console", "schema"},
     "stages": {"loading"},
     "showcase": {"loading"},
@@ -62,16 +64,24 @@ LOBBY: dict[str, set[str]] = {
     "pairs": {"asking"},
     "unlocking": {"asking"},
     "sheets": set(),
+    "marking": set(),
+    "keeping": {"owners", "unlocking"},
+    "owners": {"unlocking"},
+    "weighing": {"loading", "marking"},
+    "branding": {"marking", "owners", "unlocking", "weighing"},
+    "inquiry": {"marking", "owners", "unlocking", "weighing"},
+    "testimony": {"branding", "inquiry", "marking", "owners"},
     "tables": set(),
     "planning": {"console", "schema"},
     "chronicle": set(),
     "chronicling": {"chronicle"},
     "reviewer": {"chronicling", "unlocking"},
-    "rounding": {"console", "examination", "unlocking", "planning", "chronicle", "chronicling", "reviewer"},
+    "rounding": {"console", "examination", "unlocking", "planning", "chronicle", "chronicling", "reviewer"}
+    | {"branding", "marking"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
-DOORS = {"train", "evaluate", "keygen", "seal", "unseal", "verify", "round", "review", "__main__"}
+DOORS = {"train", "evaluate", "watermark", "keygen", "seal", "unseal", "verify", "round", "review", "__main__"}
 """These may name all of the above; nothing names them."""
 
 MAY_IMPORT = (
@@ -86,8 +96,8 @@ FOREIGN: dict[str, set[str]] = {
     "rich": {"console", "verdicts", "tables"},
     "art": {"attacks/art"},
     "jinja2": {"reporting", "reviewing"},
-    "cryptography": {"sealing"},
-    "scipy": {"certification", "evaluation/paired"},
+    "cryptography": {"sealing", "watermarking/key"},
+    "scipy": {"certification", "evaluation/paired", "watermarking/pvalue"},
     "yaml": {"training/folder", "rounds/plan"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
@@ -98,9 +108,10 @@ FOREIGN: dict[str, set[str]] = {
     "safetensors": {"data", "models", "training", "evaluation", "rounds"},
     "numba": {"kernels"},
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence", "rounds/comparing"}
-    | {"evaluation/unseen/corruptions"},
+    | {"evaluation/unseen/corruptions", "watermarking"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
-    | {"drawing", "session", "loading", "stages", "showcase", "examination", "rounds", "rounding"},
+    | {"drawing", "session", "loading", "stages", "showcase", "examination", "rounds", "rounding"}
+    | {"watermarking", "weighing", "keeping", "branding", "inquiry"},
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
 

@@ -12,6 +12,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harden import marking
 from harden.attacks import Fgsm, Keep, Pgd
 from harden.data import Digits, Mnist
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
@@ -29,10 +30,16 @@ ROOTS: dict[str, type] = {
     "train": TrainRequest,
     "evaluate": EvaluateRequest,
     "evaluate_verify": VerifyRequest,
+    "watermark": marking.WatermarkRequest,
     "keygen": sealing.KeygenRequest,
     "keygen_recipient": sealing.RecipientRequest,
     "keygen_signer": sealing.SignerRequest,
+    "keygen_owner": sealing.OwnerRequest,
     "keygen_trust": sealing.TrustRequest,
+    "watermark_embed": marking.EmbedRequest,
+    "watermark_verify": marking.VerifyMarkRequest,
+    "watermark_trace": marking.TraceRequest,
+    "watermark_disclose": marking.DiscloseRequest,
     "seal": sealing.SealRequest,
     "seal_rewrap": sealing.RewrapRequest,
     "seal_rotate": sealing.RotateRequest,

@@ -14,7 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from harden import door
+from harden import door, marking
 from harden.__main__ import VERBS
 from harden.evaluation.request import EvaluateRequest, VerifyRequest
 from harden.reviewing.request import ReviewRequest
@@ -32,7 +32,12 @@ REQUESTS: dict[str, type] = {
     "evaluate_verify": VerifyRequest,
     "keygen_recipient": sealing.RecipientRequest,
     "keygen_signer": sealing.SignerRequest,
+    "keygen_owner": sealing.OwnerRequest,
     "keygen_trust": sealing.TrustRequest,
+    "watermark_embed": marking.EmbedRequest,
+    "watermark_verify": marking.VerifyMarkRequest,
+    "watermark_trace": marking.TraceRequest,
+    "watermark_disclose": marking.DiscloseRequest,
     "seal": sealing.SealRequest,
     "seal_rewrap": sealing.RewrapRequest,
     "seal_rotate": sealing.RotateRequest,

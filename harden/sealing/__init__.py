@@ -23,7 +23,7 @@ more of the same. Whom to believe is a `Trust` (trust).
 from harden.sealing.checking import Report, inspect, verify
 from harden.sealing.core import Core, Facts
 from harden.sealing.identity import Identity, PassphraseIdentity, PassphraseRecipient, Recipient
-from harden.sealing.keyfiles import identity_of, recipient_of, signer_from, signer_key_of
+from harden.sealing.keyfiles import identity_of, owner_from, owner_key_of, recipient_of, signer_from, signer_key_of
 from harden.sealing.mapping import SealedTensors, Tensor, open_sealed
 from harden.sealing.provider import Engine, Provider, provider
 from harden.sealing.rewrap import Change, rewrap
@@ -54,6 +54,8 @@ __all__ = [
     "identity_of",
     "inspect",
     "open_sealed",
+    "owner_from",
+    "owner_key_of",
     "provider",
     "recipient_of",
     "rewrap",

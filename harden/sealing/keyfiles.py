@@ -3,8 +3,9 @@
     {"format":"harden-public/1","kind":"recipient","public":"...","suite":"hybrid"}
     {"format":"harden-secret/1","kind":"signer","protect":"argon2id","public":"...","secret":"...","suite":"hybrid"}
 
-`public` and `secret` are hex; the secret is the seeds, under a passphrase unless `protect` is `none`. A secret
-file that others can read is refused, and one whose public key is not that of its seeds.
+`public` and `secret` are hex; the secret is the seeds, under a passphrase unless `protect` is `none`; that of an
+`owner` is a signer's, with 32 bytes behind it that marks in weights are derived from. A secret file that others can
+read is refused, and one whose public key is not that of its seeds.
 """
 
 import os
@@ -27,14 +28,17 @@ from harden.sealing.signing import Signer, SignerKey, signer_of
 from harden.sealing.suites import NAMES, Suite
 
 LONGEST = 65_536
-RECIPIENT, SIGNER = "recipient", "signer"
+RECIPIENT, SIGNER, OWNER = "recipient", "signer", "owner"
+KINDS = (RECIPIENT, SIGNER, OWNER)
+CARRIER = 32
+"""Bytes of an owner's secret behind the seeds of the signatures."""
 PUBLIC_FORMAT, SECRET_FORMAT = "harden-public/1", "harden-secret/1"
 ARGON2ID, NONE = "argon2id", "none"
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """What a `.pub` file holds. kind: recipient or signer."""
+    """What a `.pub` file holds. kind: one of `KINDS`."""
 
     kind: str
     suite: Suite
@@ -122,8 +126,21 @@ def signer_from(path: Path, ask: Ask, provider: Provider) -> Signer:
     return signer_of(key.public.suite, key.seed, provider)
 
 
+def owner_key_of(path: Path) -> SignerKey:
+    """The owner's public keys in a `.pub` file; raises as `read_public` does."""
+    key = read_public(path, OWNER)
+    return SignerKey(key.suite, key.public)
+
+
+def owner_from(path: Path, ask: Ask, provider: Provider) -> tuple[Signer, bytes]:
+    """The signer in an owner's `.key` file, and the secret that marks come from; raises as `read_secret` does."""
+    key = read_secret(path, OWNER, ask, provider)
+    suite, seed = key.public.suite, key.seed
+    return signer_of(suite, seed[: suite.signer_seed], provider), seed[suite.signer_seed :]
+
+
 def _seed_size(kind: str, suite: Suite) -> int:
-    return suite.kem.seed if kind == RECIPIENT else suite.signer_seed
+    return {RECIPIENT: suite.kem.seed, SIGNER: suite.signer_seed, OWNER: suite.signer_seed + CARRIER}[kind]
 
 
 def _public_size(kind: str, suite: Suite) -> int:
@@ -134,7 +151,7 @@ def _with_public(kind: str, suite: Suite, seed: bytes, provider: Provider) -> Se
     if kind == RECIPIENT:
         public = provider.public_of_kem(suite.kem, seed)
     else:
-        public = signer_of(suite, seed, provider).key.public
+        public = signer_of(suite, seed[: suite.signer_seed], provider).key.public
     return SecretKey(PublicKey(kind, suite, public), seed)
 
 
@@ -175,8 +192,8 @@ def _fields(data: bytes, path: Path, wanted: str) -> dict[str, Any]:
 
 
 def _public(fields: dict[str, Any], path: Path, kind: str) -> PublicKey:
-    if fields["kind"] not in (RECIPIENT, SIGNER):
-        raise Damaged(f"{path}: is a key for {fields['kind']!r}, known are {RECIPIENT} and {SIGNER}")
+    if fields["kind"] not in KINDS:
+        raise Damaged(f"{path}: is a key for {fields['kind']!r}, known are {', '.join(KINDS)}")
     if fields["kind"] != kind:
         raise ConfigError(f"{path}: is the key of a {fields['kind']}, wanted that of a {kind}")
     if not (suite := _suite(fields["suite"])):

@@ -49,7 +49,7 @@ class KeygenRequest:
 
     def __post_init__(self) -> None:
         raise ConfigError(
-            "keygen needs an action: recipient, signer or trust",
+            "keygen needs an action: recipient, signer, owner or trust",
             "python -m harden.keygen action=recipient output=alice",
         )
 
@@ -77,6 +77,16 @@ class RecipientRequest(PairRequest):
 @dataclass(frozen=True)
 class SignerRequest(PairRequest):
     """The key pair of somebody who signs sealed files."""
+
+
+@dataclass(frozen=True)
+class OwnerRequest(PairRequest):
+    """The key pair of somebody who marks weights: what signs claims, and a secret that marks are derived from."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.suite is not SuiteName.hybrid:
+            raise ConfigError("claims are signed with ML-DSA-65 and Ed25519: an owner's key has suite=hybrid")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ RUNS = Path("runs")
 CONFIG, SUMMARY, RECORD = "config.yaml", "summary.json", "record.json"
 WEIGHTS, ORDINARY = "weights.safetensors", "ordinary.safetensors"
 CURVES, EXAMPLES, CHECKPOINTS = "curves.svg", "examples.png", "checkpoints"
+WATERMARK = "watermark"
 REPLACED = ".replaced"
-OURS = (CONFIG, SUMMARY, RECORD, WEIGHTS, ORDINARY, CURVES, EXAMPLES, CHECKPOINTS)
+OURS = (CONFIG, SUMMARY, RECORD, WEIGHTS, ORDINARY, CURVES, EXAMPLES, CHECKPOINTS, WATERMARK)
 
 
 def fresh(name: str, output: str | None, *, overwrite: bool) -> Path:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harden.data import DataSet
 from harden.errors import Interrupted
@@ -47,12 +48,23 @@ class Measured:
 News = Begin | Judged | Report
 
 
+class Mark(Protocol):
+    """What keeps a mark alive in weights that are trained."""
+
+    def project(self, model: nn.Module) -> None:
+        """Gives the mark back what training took from it."""
+
+    def finish(self, model: nn.Module) -> None:
+        """Puts the whole mark into the weights that were chosen."""
+
+
 class Job:
     """`run` it; then `hardened` and `ordinary` hold what came out (`ordinary` None where not asked for).
 
     `ordinary` is what hardening started from: the weights of `recipe.init` where given, else a model trained
     without an attack from the same initial weights on the same images in the same order. A recipe without
     an attack is itself the ordinary model. `from_sealed`: what it starts from must not be written in the clear.
+    `mark` goes into the model that the recipe trains, not into the one before.
     """
 
     def __init__(
@@ -64,7 +76,9 @@ class Job:
         baseline: bool = True,
         every: float = 60.0,
         stop: Callable[[], bool] = never,
+        mark: Mark | None = None,
     ) -> None:
+        self.mark = mark
         self.recipe, self.data, self.compute, self.baseline = recipe, data, compute, baseline
         self.every, self.stop = every, stop
         self.device = compute.where()
@@ -97,6 +111,7 @@ class Job:
         return torch.arange(min(limit, len(self.data.test)), device=self.device)
 
     def _train(self, name: str, recipe: Recipe) -> Generator[News, None, Measured]:
+        mark = self.mark if recipe == self.recipe else None
         training = Training(
             recipe,
             self.data,
@@ -105,10 +120,13 @@ class Job:
             folder=self.folder / name if self.folder else None,
             every=self.every,
             stop=self.stop,
+            project=mark.project if mark else None,
         )
         yield Begin(name, f"train {name}", training.steps)
         yield from training
         model, state = training.selected(), training.state
+        if mark is not None:
+            mark.finish(model)
         began = time.monotonic()
         outcome = yield from self._judge(name, model)
         return Measured(

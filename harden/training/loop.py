@@ -38,6 +38,10 @@ PULSE = 10
 ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm, "Mixed": Mixed}
 
 
+Project = Callable[[nn.Module], None]
+"""Puts weights back where a mark wants them, in place."""
+
+
 def never() -> bool:
     """No wish to stop."""
     return False
@@ -48,6 +52,7 @@ class Training:
 
     With `folder`, checkpoints are written there at least every `every` seconds and a run found there is
     continued. `stop` is asked after each step; when it says yes, a checkpoint is written and Interrupted raised.
+    `project` is called each epoch behind the warm-up, for the weights that are trained and for their average.
     """
 
     def __init__(
@@ -60,7 +65,9 @@ class Training:
         folder: Path | None = None,
         every: float = 60.0,
         stop: Callable[[], bool] = never,
+        project: Project | None = None,
     ) -> None:
+        self.project = project
         self.recipe, self.data, self.bf16 = recipe, data, bf16
         self.device = device or torch.device("cpu")
         self.folder, self.every, self.stop = folder, every, stop
@@ -130,6 +137,9 @@ class Training:
     def _after_step(self) -> Iterator[Report]:
         step, look, validation = self.state.step, self._look_due(), self._validation_due()
         epoch_over = step % self.batches.per_epoch == 0 or step == self.steps
+        if epoch_over and self.project is not None and step > self.recipe.schedule.warmup * self.steps:
+            for model in self.learner.candidates.values():
+                self.project(model)
         if step % PULSE == 0 or epoch_over or look or validation:
             yield self._pulse()
             yield from self._check_divergence()

@@ -3,12 +3,14 @@
 import re
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from harden.errors import ConfigError
 from harden.ledger import Tracking
 from harden.sealing.request import Unlocking
 from harden.training.device import Compute
 from harden.training.recipe import Recipe
+from harden.watermarking.request import OwnerMark
 
 
 @dataclass(frozen=True)
@@ -22,10 +24,13 @@ class TrainRequest(Recipe, Unlocking):
     checkpoint_seconds: float = 60.0  # the longest time between two checkpoints
     compute: Compute = field(default_factory=Compute)
     tracking: Tracking = field(default_factory=Tracking)
+    watermark: Any = None  # whose mark the network gets while it is trained
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
         Unlocking.__post_init__(self)
+        if self.watermark is not None and not isinstance(self.watermark, OwnerMark):
+            raise ConfigError("watermark needs an option of its group", "say watermark=owner watermark.key=acme.key")
         if not self.checkpoint_seconds > 0:
             raise ConfigError(f"checkpoint_seconds must be > 0, got {self.checkpoint_seconds:g}")
         if "" in (self.output, self.resume):
@@ -41,8 +46,11 @@ class TrainRequest(Recipe, Unlocking):
         data, root = self.data, getattr(self.data, "root", None)
         data = replace(data, root=str(Path(root).absolute())) if root else data
         init, identity, trust = (path and str(Path(path).absolute()) for path in (self.init, self.identity, self.trust))
+        mark = self.watermark
+        if mark is not None and mark.key:
+            mark = replace(mark, key=str(Path(mark.key).absolute()))
         # a descriptor means nothing to who resumes
-        return replace(self, data=data, init=init, identity=identity, trust=trust, passphrase_fd=None)
+        return replace(self, data=data, init=init, identity=identity, trust=trust, passphrase_fd=None, watermark=mark)
 
     @property
     def recipe(self) -> Recipe:
