@@ -24,6 +24,9 @@ HARDER = Decimal("1.25")
 """By what factor eps grows: on digits a step of 1.1 gains less than two seeds of one recipe differ by."""
 
 REPLAY = 0.1
+OFTEN = 2
+"""Most of a batch that comes from the bank; how much more an entry may weigh than a training image. A few hard images
+that are replayed all the time cost more than they teach."""
 LEAST = 0.5
 """Worst-case accuracy on validation images from which on eps may grow."""
 
@@ -39,7 +42,8 @@ class Lesson:
 
     worst, clean, before: accuracies as `{value, low, high, n}`; before: the worst case of the model that stood before
     it, under this round's threat. credit: share of breaks by way of attack. classes: rows of name, n, value, low.
-    first_clean: clean accuracy of the first round's model. held: the attack steps that training ended with.
+    first_clean: clean accuracy of the first round's model. entries: attacks on
+    training images in the bank; trained: images that were trained on. held: the attack steps that training ended with.
     """
 
     promoted: bool
@@ -51,6 +55,7 @@ class Lesson:
     classes: tuple[Mapping[str, Any], ...]
     first_clean: float
     entries: int
+    trained: int
     held: int | None = None
 
     @property
@@ -138,9 +143,10 @@ def _classes(plan: Plan, lesson: Lesson) -> Plan:
 def _replay(plan: Plan, lesson: Lesson) -> Plan:
     if not lesson.entries or plan.recipe["objective"]["is"] not in ("Madry", "Lessons"):
         return plan
-    because = f"the bank holds {lesson.entries} attacks on training images"
+    share = round(min(REPLAY, OFTEN * lesson.entries / lesson.trained), 4)
+    because = f"the bank holds {lesson.entries} attacks on training images, beside {lesson.trained} images"
     recipe = _recipe(plan, objective=_objective(plan))
-    return _with(plan, "replay", f"{100 * REPLAY:g} % of each batch", because, replay=REPLAY, recipe=recipe)
+    return _with(plan, "replay", f"{100 * share:.1f} % of each batch", because, replay=share, recipe=recipe)
 
 
 def _steps(plan: Plan, lesson: Lesson) -> Plan:

@@ -81,6 +81,7 @@ def _lesson(told: Mapping[str, Any], promoted: bool, reliable: bool, bench: Benc
         classes=tuple(validated["classes"]),
         first_clean=first["clean"]["value"],
         entries=int(told[BANK]["usable"]),
+        trained=int(told[TRAIN]["images"]),
         held=told[TRAIN]["steps_held"],
     )
 

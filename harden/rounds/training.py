@@ -30,7 +30,9 @@ def train(bench: Bench, folder: Path) -> Done:
     write_json(folder / TRAINING, told)
     beside = {"format": 1, "weights_sha256": told["weights_sha256"], "selected": told["selected"]}
     write_json(folder / place.SUMMARY, beside)
-    return Done({name: told[name] for name in ("weights_sha256", "selected", "validation", "events", "steps_held")})
+    return Done(
+        {name: told[name] for name in ("images", "weights_sha256", "selected", "validation", "events", "steps_held")}
+    )
 
 
 def recipe_with(bench_recipe: Recipe, plan_classes: tuple[float, ...], replay: float, bank: Path | None) -> Recipe:
@@ -62,6 +64,7 @@ def _trained(bench: Bench, folder: Path, recipe: Recipe, name: str, role: str) -
     state = training.state
     robust, clean = state.best if recipe.objective.hardens else state.best[::-1]
     return {
+        "images": len(training.train_ids),
         "weights_sha256": save(folder / name, training.selected(), card_of(recipe, bench.data, role=role)),
         "selected": state.chosen,
         "validation": {"clean": clean, "robust": robust, "images": len(training.val_ids)},

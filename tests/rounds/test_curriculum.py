@@ -36,6 +36,7 @@ LESSON = Lesson(
     classes=tuple({"name": str(at), "n": 14, "value": 0.9 - at / 20, "low": 0.7 - at / 20} for at in range(10)),
     first_clean=0.99,
     entries=20,
+    trained=1294,
 )
 
 
@@ -47,7 +48,8 @@ def test_a_round_that_was_promoted_makes_the_threat_larger() -> None:
     found = propose(plan(), (LESSON,))
     assert (found.round, found.after) == ("2026Q2", "2026Q1")
     assert found.recipe["threat"]["eps"] == "0.125"
-    assert found.replay == 0.1
+    assert found.replay == round(2 * 20 / 1294, 4)
+    assert propose(plan(), (replace(LESSON, entries=900),)).replay == 0.1
     assert decided(found)["threat"] == "eps 0.1 -> 0.125"
     recalled({**found.recipe, "init": None}, Recipe, where="plan")  # it is a recipe still
 
@@ -96,7 +98,19 @@ def test_a_lesson_has_room_for_one_bit_of_the_test_images() -> None:
     """Law 8: what plans are made of names validation outcomes alone, but for `promoted` and `reliable`."""
     kinds = {one.name for one in fields(Lesson)}
     assert kinds == {
-        *("promoted", "reliable", "clean", "worst", "before", "credit", "classes", "first_clean", "entries", "held")
+        *(
+            "promoted",
+            "reliable",
+            "clean",
+            "worst",
+            "before",
+            "credit",
+            "classes",
+            "first_clean",
+            "entries",
+            "trained",
+            "held",
+        )
     }
 
 
