@@ -21,7 +21,8 @@ from harden.models import digest_of_weights, load
 from harden.rounds.keys import chain_in
 from harden.sealing import identity_of, open_sealed, provider, trust_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+"""MLflow and SQLAlchemy warn of each other."""
 
 MAINS = {"round": harden.round.main, "review": harden.review.main}
 TINY = (
