@@ -13,6 +13,7 @@ from typing import Any
 
 from harden.files import write_json
 from harden.ledger import Ledger, Store, open_ledger
+from harden.reviewing.render import escaped
 from harden.rounds.bench import BANK, COMPARE, EVALUATE, GATES, MARK, NEXT, SEAL, TRAIN, VALIDATE
 from harden.rounds.record import digest_of
 from harden.rounds.sealing import model_id
@@ -110,6 +111,7 @@ def _tell_round(
         write_json(Path(folder) / ENTRIES, dict(plain))
         ledger.keep(Path(folder) / ENTRIES)
     ledger.log(_headline(entries), 0)
+    ledger.tag({"mlflow.note.content": _note(entries, plan)})  # the first thing on the run's page
 
 
 def _headline(entries: Mapping[str, Entry]) -> dict[str, float]:
@@ -130,6 +132,32 @@ def _headline(entries: Mapping[str, Entry]) -> dict[str, float]:
     for name, entry in entries.items():
         told[f"seconds.{name}"] = entry.seconds
     return told | {"seconds": round(sum(entry.seconds for entry in entries.values()), 3)}
+
+
+def _note(entries: Mapping[str, Entry], plan: Mapping[str, Any]) -> str:
+    """The round in Markdown: verdict, figures, gates, what comes next."""
+    figures, verdict, after = entries[EVALUATE].result, entries[GATES].result, entries[NEXT].result
+    threat = plan["recipe"]["threat"]
+    lines = [
+        f"**{'Promoted to champion' if verdict['promoted'] else 'Refused by its gates'}**",
+        "",
+        f"| {threat['norm']} eps {threat['eps']} | accuracy | 95 % interval |",
+        "|---|--:|--:|",
+        *(_figure(name, one) for name, one in (("clean", figures["clean"]), (figures["label"], figures["worst"]))),
+        "",
+        "| gate | answer | got |",
+        "|---|---|---|",
+        *(f"| {gate['name']} | {gate['answer']} | {escaped(gate['got'])} |" for gate in verdict["gates"]),
+        "",
+        f"Next, {after['round']}:",
+        "",
+        *(f"- {escaped(one['rule'])}: {escaped(one['decision'])}" for one in after["reasons"]),
+    ]
+    return "\n".join([*lines, "", "The whole review is among the artifacts: `review/review.html`."])
+
+
+def _figure(name: str, one: Mapping[str, float]) -> str:
+    return f"| {escaped(name)} | {100 * one['value']:.1f} % | {100 * one['low']:.1f}-{100 * one['high']:.1f} % |"
 
 
 def _train(ledger: Ledger, entry: Entry, folder: Path) -> None:
