@@ -21,8 +21,8 @@ from harden.models import digest_of_weights, load
 from harden.rounds.keys import chain_in
 from harden.sealing import identity_of, open_sealed, provider, trust_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-"""MLflow and SQLAlchemy warn of each other."""
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")]
+"""What mlflow's own imports warn of is not ours to mend."""
 
 MAINS = {"round": harden.round.main, "review": harden.review.main}
 TINY = (
