@@ -131,7 +131,7 @@ def second() -> Told:
         training={"events": events, "epochs": []},
         evaluation=evaluation("0.125", 352, 280),
         comparison=compared,
-        replay=one.replay | replay,
+        replay={**one.replay, **replay},
         gates={"gates": [*one.gates["gates"], shut], "promoted": False},
         after=plan("2026Q3", "0.125"),
         entries=entries,

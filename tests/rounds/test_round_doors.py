@@ -114,7 +114,7 @@ def test_what_was_sealed_is_what_was_evaluated(home: Path) -> None:
 def test_the_record_names_every_file_by_digest(home: Path) -> None:
     folder = home / "rounds" / "2026Q1"
     record = told(folder / "record.json")
-    named = {}
+    named: dict[str, str] = {}
     for stage, entry in record["stages"].items():
         files = entry["outputs"] | record["circumstances"]["stages"][stage]["files"]
         named |= {f"{stage}/{file}": digest for file, digest in files.items()}
