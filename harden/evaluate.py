@@ -38,9 +38,9 @@ def work(request: EvaluateRequest, _overrides: list[str]) -> int:
 def verify(request: VerifyRequest, _overrides: list[str]) -> int:
     """Computes all again from the evidence and prints what was found; 4 where a number does not hold."""
     with opening_weights(request):
-        checks, told = reexamined(request)
-    verification_table(checks, told)
-    return 0 if all(check.holds for check in checks) else 4
+        found = reexamined(request)
+    verification_table(found.checks, found.told, skipped=found.skipped, again=request.sanity)
+    return 0 if all(check.holds for check in found.checks) else 4
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harden import stages
 from harden.archiving import archive
-from harden.attacks import Art, Attack
+from harden.attacks import Attack
 from harden.console import watching
 from harden.data import shared_images
 from harden.environment import environment
@@ -22,21 +21,19 @@ from harden.errors import ConfigError, Interrupted
 from harden.evaluation import evidence, figures
 from harden.evaluation import folder as place
 from harden.evaluation.campaign import Campaign, Findings, check_radius
-from harden.evaluation.inference import at_batch
 from harden.evaluation.journal import PARTS, Journal
-from harden.evaluation.recheck import attacked_as, rechecks
-from harden.evaluation.request import Certify, EvaluateRequest
+from harden.evaluation.recheck import attacked_as
+from harden.evaluation.request import EvaluateRequest
 from harden.evaluation.sanity import Facts
 from harden.evaluation.suite import SUITES, Suite, measuring, named, suite_of
 from harden.files import alone, canonical_json, write_bytes, write_json
-from harden.loading import opened
-from harden.reporting import render
+from harden.loading import Opened, opened
 from harden.schema import GROUPS
 from harden.seeds import stream
-from harden.showcase import easiest
+from harden.showcase import page_of, rechecked
 from harden.spelling import spell
-from harden.stages import Desk, digest_of
-from harden.threat import Norm, ThreatModel
+from harden.stages import Desk, check_certify, digest_of, named_models, same_images, short, stages
+from harden.threat import ThreatModel
 from harden.training import results
 from harden.training.results import threat_of
 
@@ -56,12 +53,22 @@ class Examination:
             custom=request.model,
         )
         self.threat: ThreatModel = request.threat or threat_of(self.subject.card)
-        suite = chosen_suite(request, self.threat)
-        self.suite = suite.averaged(request.eot) if request.eot > 1 else suite
+        suite, sources = chosen_suite(request, self.threat), {}
+        others = named_models(request.transfer, self._another, taken=[short(self.subject.path)])
+        if request.against:
+            self._another(request.against)  # told before anything is attacked
+        if suite.name == "extended":
+            sources, suite = others, suite.borrowing(list(others))
+        self.suite, self.sources = suite.averaged(request.eot), sources
         n = len(self.subject.data.test)
         self.index = torch.arange(min(request.images or n, n), device=self.subject.device)
         check_radius(self.threat, self.subject.data.test.x[0].numel())  # before a folder is made
         check_certify(request.certify, self.threat)
+        self.asked = request.asked
+        self.others = {
+            "against": request.against and digest_of(request.against),
+            "transfer": [digest_of(path) for path in request.transfer],
+        }
         self.columns: dict[str, Tensor] = {}
         self.images: dict[str, Tensor] = {}
 
@@ -83,8 +90,7 @@ class Examination:
             "threat": spell(self.threat),
             "suite": {key: spell(attack) for key, attack in self.suite.attacks.items()},
             "images": len(self.index),
-            "against": request.against and digest_of(request.against),
-            "transfer": [digest_of(path) for path in request.transfer],
+            **self.others,
             "device": subject.device.type,
             "versions": versions(),
         }
@@ -107,14 +113,9 @@ class Examination:
                 raise Interrupted(
                     f"stopped; what was found is kept in {folder}", "the same command goes on where it stopped"
                 ) from error
+            self._name_files(told, folder)
             told["digests"] = evidence.write(folder, self.findings, self.columns, self.images, told)
-            told["weights"]["file"] = os.path.relpath(self.subject.path, folder)
-            page = render(
-                told,
-                radius=self.threat.radius,
-                examples=easiest(self.findings, self.columns["attacked_as"], self.subject),
-                next_step="python -m harden.evaluate action=verify evidence=<this folder>",
-            )
+            page = page_of(told, self.findings, self.images, self.subject, self.threat)
             write_bytes(folder / evidence.REPORT, page.encode())
             # the record keeps the numbers too; they stand in the folder itself only once all else is done
             write_json(folder / PARTS / evidence.EVALUATION, told)
@@ -130,10 +131,23 @@ class Examination:
 
     def _examined(self, journal: Journal, stop: Callable[[], bool], watch: Callable[[Any], None]) -> dict[str, Any]:
         findings = self.findings = self._attacked(journal, stop, watch)
-        rng = stream(self.request.seed, "beside")
-        desk = Desk(self.request, self.subject, self.threat, self.index, self.suite, findings, journal, rng, stop)
+        desk = Desk(
+            self.asked,
+            self.subject,
+            self.threat,
+            self.index,
+            self.suite,
+            self.label,
+            findings,
+            journal,
+            stream(self.request.seed, "beside"),
+            self._another,
+            stop,
+            self.sources,
+        )
         told = self._facts() | {"reliable": True}
-        for stage in self._stages(desk):
+        facts = known(self.subject, as_trained=self.request.data is None) if self.asked.sanity else None
+        for stage in stages(desk, facts):
             for news in stage:
                 if isinstance(news, dict):
                     told |= news
@@ -141,15 +155,23 @@ class Examination:
                     watch(news)
                 if stop():
                     raise Interrupted("stopped on request")
-        logits = at_batch(self.subject.model, self.request.batch_size)
-        desk.columns["attacked_as"] = attacked_as(logits, self.subject.test, findings, self.request.batch_size)
+        desk.columns["attacked_as"] = attacked_as(desk.logits, self.subject.test, findings, desk.size)
         self.columns, self.images = desk.columns, desk.images
-        told["rechecks"] = [
-            {"name": one.name, "accuracy": asdict(one.accuracy), "flips": one.flips}
-            for one in rechecks(self.subject.model, self.subject.test, findings, batch_size=self.request.batch_size)
-        ]
-        every = evidence.columns_of(findings) | desk.columns
-        return told | figures.with_columns(findings, every, told)
+        told["rechecks"] = rechecked(desk)
+        return told | figures.with_columns(findings, evidence.columns_of(findings) | desk.columns, told)
+
+    def _another(self, path: str) -> Opened:
+        request = self.request
+        other = opened(path, device=request.device, batch_size=request.batch_size, data=request.data)
+        return same_images(other, self.subject)
+
+    def _name_files(self, told: dict[str, Any], folder: Path) -> None:
+        """Says where the weights lie, as seen from the folder."""
+        told["weights"]["file"] = os.path.relpath(self.subject.path, folder)
+        if "against" in told:
+            told["against"]["file"] = os.path.relpath(str(self.request.against), folder)
+        if "transfer" in told:
+            told["transfer"]["files"] = [os.path.relpath(path, folder) for path in self.request.transfer]
 
     def _attacked(self, journal: Journal, stop: Callable[[], bool], watch: Callable[[Any], None]) -> Findings:
         campaign = Campaign(
@@ -160,6 +182,8 @@ class Examination:
             self.threat,
             rng=stream(self.request.seed, "judge"),
             batch_size=self.request.batch_size,
+            sources=self.sources,
+            eot=self.request.eot,
             cascade=self.request.cascade,
             journal=journal,
             stop=stop,
@@ -169,31 +193,6 @@ class Examination:
         if campaign.findings is None:
             raise RuntimeError("the campaign ended without findings")
         return campaign.findings
-
-    def _stages(self, desk: Desk) -> Iterator[Iterator[Any]]:
-        request = self.request
-        if request.wants("curve"):
-            yield stages.security_curve(desk)
-        if request.certify is not Certify.auto or request.wants("curve"):
-            yield stages.lower_bound(desk)
-        if request.wants("unseen"):
-            yield stages.unseen_threats(desk)
-        if request.against:
-            yield stages.compared(desk)
-        if request.transfer:
-            yield stages.transferred(desk)
-        if request.wants("sanity"):
-            yield stages.sanity_checks(desk, self._known())
-
-    def _known(self) -> Facts:
-        """What the record beside the weights and the data tell of how the model came about."""
-        record = results.record_of(self.subject.path, self.subject.sha256)
-        clean = record.get("clean_accuracy")
-        return Facts(
-            clean_accuracy=(clean["value"], clean["n"]) if clean and self.request.data is None else None,
-            selected_on="validation" if record.get("selected") else None,
-            overlap=shared_images(self.subject.data),
-        )
 
     def _facts(self) -> dict[str, Any]:
         subject, request = self.subject, self.request
@@ -217,6 +216,7 @@ class Examination:
             },
             "threat": asdict(self.threat) | {"norm": self.threat.norm.value},
             "seed": request.seed,
+            "asked": spell(self.asked) | self.others,
             "batch_size": request.batch_size,
             "device": subject.device.type,
             "precision": "float32",
@@ -224,23 +224,35 @@ class Examination:
         }
 
 
-def check_certify(kind: Certify, threat: ThreatModel) -> None:
-    """Raises ConfigError for a bound that does not speak of the threat's norm."""
-    wanted = {Certify.ibp: Norm.linf, Certify.crown_ibp: Norm.linf, Certify.smooth: Norm.l2}.get(kind, threat.norm)
-    if threat.norm is not wanted:
-        raise ConfigError(
-            f"certify={kind.value} speaks of {wanted.value}, the threat is in {threat.norm.value}",
-            f"say threat={wanted.value} threat.eps=..., or leave certify out",
-        )
+def known(subject: Opened, *, as_trained: bool) -> Facts:
+    """What the record beside the weights and the data tell of how the model came about.
+
+    `as_trained`: whether the data are those that the weights name.
+    """
+    record = results.record_of(subject.path, subject.sha256) if as_trained else {}
+    clean, data = record.get("clean_accuracy"), subject.data
+    where, validation = results.chosen_on(record, data)
+    return Facts(
+        clean_accuracy=(clean["value"], clean["n"]) if clean else None,
+        selected_on=where,
+        overlap=shared_images(data),
+        validation=validation and validation.on(subject.device),
+    )
 
 
-PLANNED = {"batch_size", "seed", "cascade", "sanity", "curve", "unseen", "certify", "smoothing", "transfer"}
+PLANNED = {"batch_size", "seed", "eot", "draws", "cascade", "sanity", "curve", "unseen", "certify", "smoothing"}
+"""What of a request is in the plan as it was said."""
 
 
 def chosen_suite(request: EvaluateRequest, threat: ThreatModel) -> Suite:
     """The suite that was asked for: by name, by a list of attacks, or the one attack. Raises ConfigError."""
-    if isinstance(request.attack, Art):
-        request.attack.check()  # before a folder is made
+    suite = _suite_named(request, threat)
+    for attack in suite.attacks.values():
+        attack.check(threat)
+    return suite
+
+
+def _suite_named(request: EvaluateRequest, threat: ThreatModel) -> Suite:
     if request.attack is not None:
         return named({_key_of(request.attack): measuring(request.attack)})
     if request.suite is None or isinstance(request.suite, str):

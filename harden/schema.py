@@ -27,6 +27,7 @@ from harden.attacks import (
     Mixed,
     NFgsm,
     Pgd,
+    Pointwise,
     Square,
     TiFgsm,
 )
@@ -72,6 +73,7 @@ ATTACKS: dict[str, type] = {
     "fab_t": FabT,
     "square": Square,
     "fmn": Fmn,
+    "pointwise": Pointwise,
     "ddn": Ddn,
     "cw": Cw,
     "mi_fgsm": MiFgsm,

@@ -15,6 +15,10 @@ SHOWN = 12
 """How many numbers that do not hold are printed one by one."""
 
 
+GRAVE = ("worst_case", "suite", "sections", "x_adv", "clean", "attacks")
+"""What is printed first where it does not hold: the headline, what it may be called, what it is evidence of."""
+
+
 def evaluation_table(told: Mapping[str, Any], folder: Path, recorded: str) -> None:
     """Prints `evaluation.json`: the attacks, the worst case, what stands beside it, where the evidence lies."""
     out = _console()
@@ -40,20 +44,25 @@ def evaluation_table(told: Mapping[str, Any], folder: Path, recorded: str) -> No
     out.print(f"next      python -m harden.evaluate action=verify evidence={folder}")
 
 
-def verification_table(checks: Sequence[Check], told: Mapping[str, Any]) -> None:
-    """Prints which numbers hold, and those that do not one by one."""
+def verification_table(
+    checks: Sequence[Check], told: Mapping[str, Any], *, skipped: Sequence[str], again: bool
+) -> None:
+    """Prints which numbers hold, those that do not one by one, and what was not looked at.
+
+    `again`: the sanity battery was run once more.
+    """
     out = _console()
-    wrong = sorted((check for check in checks if not check.holds), key=lambda check: check.name[:5] != "worst")
+    wrong = sorted((check for check in checks if not check.holds), key=lambda check: not check.name.startswith(GRAVE))
     for check in wrong[:SHOWN]:
         said, found = (_short(value) for value in (check.said, check.found))
         out.print(f"does not hold: {check.name}: the evaluation says {said}, found {found}")
     if len(wrong) > SHOWN:
         out.print(f"and {len(wrong) - SHOWN} more")
     out.print(f"{len(checks) - len(wrong)} of {len(checks)} numbers hold; {_worst(told)}")
-    out.print("computed again from the images: attacks, worst case, classes, curve, rechecks, interval bounds")
-    out.print(
-        "from flags alone: unseen threats, votes, comparison; not at all: times, passes, sanity rows, transfer, report"
-    )
+    left_out = ["times and passes", *skipped]
+    if told.get("sanity") and not again:
+        left_out.append("the sanity rows and whether the number is reliable (sanity=true attacks once more)")
+    out.print(f"not computed again: {', '.join(left_out)}")
 
 
 def percent(accuracy: Mapping[str, float]) -> str:
@@ -80,9 +89,40 @@ def _beside(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"smoothed  certified within l2 {point['radius']:g}: {percent(point['accuracy'])}"
     for one in told.get("unseen", ()):
         yield f"unseen    {one['label']}: {percent(one['accuracy'])}"
+    if "curve" in told:
+        yield from _curve(told["curve"])
+    if "draws" in told:
+        draws, n = told["draws"], len(told["draws"]["accuracies"])
+        spread = f"{draws['lowest']:.1%} to {draws['highest']:.1%}, mean {draws['mean']:.1%}"
+        yield f"draws     {spread} over {n} draws; all together leave {percent(draws['all'])}"
+    yield from _classes(told)
+    if "transfer" in told:
+        fooled = told["transfer"]["finding"]
+        yield "transfer  " + (
+            f"fooled more by others' images than by their own: {', '.join(fooled)}"
+            if fooled
+            else f"each of {len(told['transfer']['models'])} models is fooled most by its own images"
+        )
     if "against" in told:
         other = told["against"]
         yield f"against   {other['file']}: {percent(other['worst_case'])}, McNemar p {other['p']:.3g}"
+
+
+def _curve(curve: Mapping[str, Any]) -> Iterator[str]:
+    median = curve["median"]
+    yield "curve     half of the images " + (f"break within {median:.3g}" if median else "never break")
+    for check in curve["checks"]:
+        if check["finding"]:
+            found = f"{check['attack']} leaves {percent(check['accuracy'])}, the curve {percent(check['curve'])}"
+            yield f"curve     a gap at eps {check['eps']}: {found}"
+
+
+def _classes(told: Mapping[str, Any]) -> Iterator[str]:
+    """The class that withstands the least, if there are images of several."""
+    rows = [row for row in told.get("classes", ()) if row["n"]]
+    if len(rows) > 1:
+        worst = min(rows, key=lambda row: row["robust"]["value"])
+        yield f"classes   weakest: {worst['name']}, {percent(worst['robust'])}"
 
 
 def _worst(told: Mapping[str, Any]) -> str:

@@ -55,11 +55,11 @@ LOBBY: dict[str, set[str]] = {
     "session": {"console", "drawing", "recording", "keeping"},
     "loading": {"console", "schema"},
     "stages": {"loading"},
-    "showcase": {"loading"},
+    "showcase": {"loading", "stages"},
     "archiving": {"loading"},
     "verdicts": set(),
     "examination": {"console", "schema", "loading", "stages", "showcase", "archiving"},
-    "reexamination": {"loading", "stages"},
+    "reexamination": {"loading", "stages", "schema", "examination", "showcase"},
     "asking": set(),
     "pairs": {"asking"},
     "unlocking": {"asking"},
@@ -110,7 +110,7 @@ FOREIGN: dict[str, set[str]] = {
     "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence", "rounds/comparing"}
     | {"evaluation/unseen/corruptions", "watermarking"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
-    | {"drawing", "session", "loading", "stages", "showcase", "examination", "rounds", "rounding"}
+    | {"drawing", "session", "loading", "stages", "showcase", "examination", "reexamination", "rounds", "rounding"}
     | {"watermarking", "weighing", "keeping", "branding", "inquiry"},
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""

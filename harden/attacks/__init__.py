@@ -7,6 +7,7 @@ from harden.attacks.adaptive import Adaptive, bpda, expectation
 from harden.attacks.apgd import Apgd, ApgdCe, ApgdDlr, ApgdT
 from harden.attacks.art import Art
 from harden.attacks.base import Attack, MinimumNorm, Model, fooled, frozen, input_gradient
+from harden.attacks.borrowed import Borrowed
 from harden.attacks.counting import Counted
 from harden.attacks.cw import Cw
 from harden.attacks.ddn import Ddn
@@ -18,6 +19,7 @@ from harden.attacks.mixed import Mixed
 from harden.attacks.momentum import DiFgsm, MiFgsm, TiFgsm
 from harden.attacks.n_fgsm import NFgsm
 from harden.attacks.pgd import Keep, Pgd, Target
+from harden.attacks.pointwise import Pointwise
 from harden.attacks.shares import shared, shares_for
 from harden.attacks.square import Square
 from harden.attacks.swift import swift
@@ -30,6 +32,7 @@ __all__ = [
     "ApgdT",
     "Art",
     "Attack",
+    "Borrowed",
     "Counted",
     "Cw",
     "Ddn",
@@ -45,6 +48,7 @@ __all__ = [
     "Model",
     "NFgsm",
     "Pgd",
+    "Pointwise",
     "Square",
     "Target",
     "TiFgsm",

@@ -64,6 +64,16 @@ class Adaptive(Attack):
             raise ConfigError(f"attack.samples must be >= 1, got {self.samples}")
 
     @property
+    def made_on(self) -> str:
+        """As the base has it."""
+        on: str = self.base.made_on
+        return on
+
+    def check(self, threat: ThreatModel) -> None:
+        """As the base has it."""
+        self.base.check(threat)
+
+    @property
     def label(self) -> str:
         """The base's label with EoT and its samples."""
         return f"{self.base.label} EoT-{self.samples}"

@@ -62,7 +62,7 @@ class Art(Attack):
             return f"ART-{self.name}"
         return f"ART-{self.name} ({', '.join(f'{key} {value}' for key, value in sorted(self.args.items()))})"
 
-    def check(self) -> None:
+    def check(self, threat: ThreatModel) -> None:
         """Raises ConfigError for a name or an argument that ART does not have, MissingExtra where there is no ART."""
         _checked(self.name, self.args)
 
@@ -126,9 +126,9 @@ def _named(name: str) -> Callable[..., Any]:
     there = names()
     if name not in there:
         lower = {one.lower(): one for one in there}
-        near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.4)]
+        near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.0)]
         raise ConfigError(
-            f"ART has no attack '{name}'" + (f"; the nearest are: {', '.join(near)}" if near else ""),
+            f"ART has no attack '{name}'; the nearest are: {', '.join(near)}",
             f"ART {_version()} has {len(there)}; harden.attacks.art.names() lists them",
         )
     kind: Callable[..., Any] = getattr(_evasion(), name)

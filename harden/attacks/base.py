@@ -32,6 +32,9 @@ class Attack(ABC):
     alone: ClassVar[bool] = False
     """Whether it draws from the process's own generators, so that no two may run at once."""
 
+    def check(self, threat: ThreatModel) -> None:  # noqa: B027  most attacks know every norm
+        """Raises ConfigError where this attack cannot be run against `threat`. Cheap: doors ask before they begin."""
+
     def __call__(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
         """One candidate per sample, inside ball and box, same shape as `x`.
 
@@ -44,6 +47,11 @@ class Attack(ABC):
     @abstractmethod
     def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
         """The attack itself, on a model that is already frozen."""
+
+    @property
+    def made_on(self) -> str:
+        """The name of the model that its images are made on; "" for the very model that is judged."""
+        return ""
 
     @property
     @abstractmethod

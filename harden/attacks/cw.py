@@ -38,11 +38,15 @@ class Cw(MinimumNorm):
         """CW with rounds and steps, as in `CW-6x200`."""
         return f"CW-{self.rounds}x{self.steps}"
 
+    def check(self, threat: ThreatModel) -> None:
+        """Raises ConfigError for a threat in another norm than l2."""
+        only_l2(threat, "CW")
+
     def closest(
         self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream, enough: float = 0.0
     ) -> Tensor:
         """As `MinimumNorm.closest`; 1 forward and 1 backward pass a step. ConfigError for another norm than l2."""
-        only_l2(threat, "CW")
+        self.check(threat)
         best = x.clone()
         if not len(x):
             return best

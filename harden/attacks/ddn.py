@@ -34,11 +34,15 @@ class Ddn(MinimumNorm):
         """DDN with its steps, as in `DDN-200`."""
         return f"DDN-{self.steps}"
 
+    def check(self, threat: ThreatModel) -> None:
+        """Raises ConfigError for a threat in another norm than l2."""
+        only_l2(threat, "DDN")
+
     def closest(
         self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream, enough: float = 0.0
     ) -> Tensor:
         """As `MinimumNorm.closest`; 1 forward and 1 backward pass a step. ConfigError for another norm than l2."""
-        only_l2(threat, "DDN")
+        self.check(threat)
         best, delta = x.clone(), torch.zeros_like(x)
         if not len(x):
             return best

@@ -13,17 +13,25 @@ from torch.nn import functional as F
 from harden.attacks.base import Attack, Model, fooled, input_gradient
 from harden.attacks.losses import cross_entropy
 from harden.attacks.norms import wide
+from harden.attacks.pgd import Keep
 from harden.errors import ConfigError
 from harden.seeds import Stream
 from harden.threat import ThreatModel
 
+LEAVE_EVERY = 5
+"""Steps between two looks at who may leave, the only host syncs."""
+
 
 @dataclass(frozen=True)
 class MiFgsm(Attack):
-    """`steps` steps of eps / steps along the sum of normalised gradients, older ones weighted by `decay`."""
+    """`steps` steps of eps / steps along the sum of normalised gradients, older ones weighted by `decay`.
+
+    keep: the first misclassified iterate, or the last one whatever it is, which carries over better.
+    """
 
     steps: int = 10
     decay: float = 1.0
+    keep: Keep = Keep.best
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.decay < 0:
@@ -32,23 +40,37 @@ class MiFgsm(Attack):
     @property
     def label(self) -> str:
         """MI-FGSM with its steps."""
-        return f"MI-FGSM-{self.steps}"
+        return self._spelled("MI-FGSM")
 
     def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
-        """The first misclassified iterate, else the last; `steps` passes forward and back."""
+        """What `keep` says, the last iterate where none was misclassified; `steps` passes forward and back."""
         if not len(x):
             return x
-        x_adv, momentum, out = x.clone(), torch.zeros_like(x), torch.empty_like(x)
-        done, result = torch.zeros(len(x), dtype=torch.bool, device=x.device), x.clone()
+        result, place = x.clone(), torch.arange(len(x), device=x.device)
+        x_adv, momentum = x, torch.zeros_like(x)
+        done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for step in range(self.steps):
+            if self.keep is Keep.best and step % LEAVE_EVERY == LEAVE_EVERY - 1 and bool(done.any()):
+                stay = (~done).nonzero().squeeze(1)
+                x, y, x_adv, momentum, place, done = (one[stay] for one in (x, y, x_adv, momentum, place, done))
+                rng = rng.take(stay)
+                if not len(place):
+                    return result
             seen = self.altered(model, rng.child("step", step))
-            gradient, logits = input_gradient(seen, x_adv, lambda z: cross_entropy(z, y))
-            first = fooled(logits, y) & ~done
-            result, done = torch.where(wide(first, x), x_adv, result), done | first
+            gradient, logits = input_gradient(seen, x_adv, lambda z, y=y: cross_entropy(z, y))  # type: ignore[misc]
+            if self.keep is Keep.best:
+                first = fooled(logits, y) & ~done
+                result[place] = torch.where(wide(first, x), x_adv, result[place])
+                done = done | first
             gradient = self.smoothed(gradient)
             momentum = self.decay * momentum + gradient / wide(gradient.flatten(1).abs().mean(1), x).clamp_min(1e-12)
-            x_adv = threat.step(x_adv, momentum, x, size=threat.radius / self.steps, out=out).clone()
-        return torch.where(wide(done, x), result, x_adv)
+            size = threat.radius / self.steps
+            x_adv = threat.step(x_adv, momentum, x, size=size, out=torch.empty_like(x))
+        result[place] = torch.where(wide(done, x), result[place], x_adv)
+        return result
+
+    def _spelled(self, name: str) -> str:
+        return f"{name}-{self.steps}" + (" (last)" if self.keep is Keep.last else "")
 
     def altered(self, model: Model, rng: Stream) -> Model:
         """The model as one pass sees it."""
@@ -77,7 +99,7 @@ class DiFgsm(MiFgsm):
     @property
     def label(self) -> str:
         """DI-FGSM with its steps."""
-        return f"DI-FGSM-{self.steps}"
+        return self._spelled("DI-FGSM")
 
     def altered(self, model: Model, rng: Stream) -> Model:
         """The model behind a random affine map of each image."""
@@ -111,7 +133,7 @@ class TiFgsm(MiFgsm):
     @property
     def label(self) -> str:
         """TI-FGSM with its steps."""
-        return f"TI-FGSM-{self.steps}"
+        return self._spelled("TI-FGSM")
 
     def smoothed(self, gradient: Tensor) -> Tensor:
         """The gradient under the kernel, channel by channel."""

@@ -51,8 +51,8 @@ class Square(Attack):
 
     @property
     def label(self) -> str:
-        """Square with its queries, as in `Square-5000`."""
-        return f"Square-{self.queries}"
+        """Square with its queries, as in `Square-5000`; marked where its patches reach further than AutoAttack's."""
+        return f"Square-{self.queries}" + (" (whole)" if self.whole else "")
 
     def propose(self, model: Model, x: Tensor, y: Tensor, threat: ThreatModel, *, rng: Stream) -> Tensor:
         """The point of smallest margin that was met; x: (n, channels, height, width)."""

@@ -21,10 +21,14 @@ class Relu(Layer):
 
 @dataclass(frozen=True, eq=False)
 class Affine(Layer, ABC):
-    """z -> linear(z) + bias. `fan`: how many products an output is the sum of."""
+    """z -> linear(z) + bias. `fan`: how many products an output is the sum of at most, for inputs (n, *shape)."""
 
-    fan: int
+    fan: int | Callable[[torch.Size], int]
     bias: Tensor | None
+
+    def products(self, shape: torch.Size) -> int:
+        """How many products an output is the sum of at most, for inputs of `shape`, (n, ...)."""
+        return self.fan if isinstance(self.fan, int) else self.fan(shape)
 
     @abstractmethod
     def linear(self, z: Tensor) -> Tensor:
@@ -126,13 +130,26 @@ def _links(module: nn.Module) -> Iterator[Layer]:
         yield _conv(module)
     elif isinstance(module, nn.BatchNorm2d):
         yield _norm(module)
-    elif isinstance(module, nn.Flatten | nn.AvgPool2d | nn.AdaptiveAvgPool2d):
+    elif isinstance(module, nn.Flatten):
         yield Plain(fan=1, bias=None, run=module)
+    elif isinstance(module, nn.AvgPool2d):
+        yield Plain(fan=_window(module.kernel_size), bias=None, run=module)
+    elif isinstance(module, nn.AdaptiveAvgPool2d):
+        yield Plain(fan=_pixels, bias=None, run=module)
     elif not isinstance(module, nn.Identity | nn.Dropout):
         raise ConfigError(
             f"bounds cannot be carried through {type(module).__name__} layers",
             "certify=none, or certify=smooth, which takes any network",
         )
+
+
+def _window(side: int | tuple[int, int]) -> int:
+    return side * side if isinstance(side, int) else side[0] * side[1]
+
+
+def _pixels(shape: torch.Size) -> int:
+    """No window of a pooling layer holds more pixels than the image, (n, channels, height, width)."""
+    return shape[2] * shape[3]
 
 
 def _conv(module: nn.Conv2d) -> Conv:

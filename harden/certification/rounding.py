@@ -22,6 +22,8 @@ def error(layers: list[Layer], met: list[Interval]) -> Tensor:
             sums = layer.spread(size)
             if layer.bias is not None:
                 sums = sums + layer.bias.abs()
-            terms = (layer.fan + 3) * UNIT  # the products, the bias, and the weights' own derivation (1 / std)
+            terms = (
+                layer.products(size.shape) + 3
+            ) * UNIT  # the products, the bias, and the weights' own derivation (1 / std)
             off = layer.spread(off) + terms / (1 - terms) * sums
     return off

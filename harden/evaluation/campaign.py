@@ -5,7 +5,7 @@ projected into ball and box and the model is run on them again, in float32, at o
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from harden.attacks import Attack, Model, shared, shares_for
 from harden.data import Split
 from harden.errors import ConfigError, DataError, Interrupted
-from harden.evaluation.inference import at_batch, refuse_probabilities
+from harden.evaluation.inference import judging_logits, refuse_probabilities
 from harden.evaluation.intervals import Accuracy, wilson
 from harden.evaluation.journal import Journal, Part, joined
 from harden.evaluation.judge import exact
@@ -73,6 +73,8 @@ class Campaign:
 
     `cascade`: an attack is let loose on what those before it left, as in AutoAttack; else on every sample that
     is right when clean, so that attacks can be compared. The worst case is the same but for attacks' luck.
+    `sources`: other models by name, for attacks that are made on them. `eot`: passes that the judge averages over,
+    where the model answers at random.
 
     Raises ConfigError for a threat that holds more than the pixel box, WeightsError for a model whose answers
     are probabilities or not finite, Interrupted when `stop` says so.
@@ -88,6 +90,8 @@ class Campaign:
         *,
         rng: Stream,
         batch_size: int = 250,
+        sources: Mapping[str, Model] | None = None,
+        eot: int = 1,
         cascade: bool = True,
         journal: Journal | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -97,8 +101,9 @@ class Campaign:
         check_radius(threat, split.x[0].numel())
         self.model, self.split, self.index, self.suite, self.threat = model, split, index, suite, threat
         self.rng, self.batch_size, self.cascade, self.stop = rng, batch_size, cascade, stop
+        self.sources = sources or {}
         self.journal = journal or Journal(None, "")
-        self.logits = at_batch(model, batch_size)
+        self.logits = judging_logits(model, batch_size, eot)
         self.findings: Findings | None = None
 
     def __iter__(self) -> Iterator[Begin | Judged]:
@@ -142,24 +147,25 @@ class Campaign:
     def _attack(self, key: str, attack: Attack, ids: Tensor) -> Part:
         batch, began = self.split.batch(ids.to(self.index.device)), time.monotonic()
         rng = self._stream(key).at(batch.index)
-        shares = shares_for(attack, self.model, len(ids), batch.x.device)
+        attacked = self.sources[attack.made_on] if attack.made_on else self.model
+        shares = shares_for(attack, attacked, len(ids), batch.x.device)
         with exact():
             found = shared(
                 lambda model, few: attack(model, batch.x[few], batch.y[few], self.threat, rng=rng.take(few)),
-                self.model,
+                attacked,
                 len(ids),
                 shares,
             )
         candidates = torch.where(torch.isfinite(found.x_adv), found.x_adv, batch.x)
         excess = self.threat.distance(candidates, batch.x).max().item() - self.threat.radius
-        judged = self.threat.project(candidates, batch.x)
-        broken = self.logits(judged).argmax(dim=1) != batch.y
-        distance = torch.where(broken, self.threat.distance(judged, batch.x), torch.nan)
+        inside = self.threat.project(candidates, batch.x)
+        broken = self.logits(inside).argmax(dim=1) != batch.y
+        distance = torch.where(broken, self.threat.distance(inside, batch.x), torch.nan)
         return Part(
             ids,
             broken.cpu(),
             distance.cpu(),
-            judged[broken].cpu(),
+            inside[broken].cpu(),
             found.forwards,
             found.backwards,
             max(excess, 0.0),
@@ -167,13 +173,18 @@ class Campaign:
         )
 
 
+def whole(threat: ThreatModel, pixels: int) -> float:
+    """The radius from which on the ball around any image of so many pixels holds the box."""
+    side = threat.high - threat.low
+    return float({Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm])
+
+
 def check_radius(threat: ThreatModel, pixels: int) -> None:
     """Raises ConfigError where the ball around any image holds the whole pixel box."""
-    side = threat.high - threat.low
-    whole = {Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm]
-    if threat.radius > whole:
+    most = whole(threat, pixels)
+    if threat.radius > most:
         raise ConfigError(
             f"threat.eps={threat.eps} lies outside the pixel box: no two images of {pixels} pixels are further "
-            f"apart than {whole:g} in {threat.norm.value}",
+            f"apart than {most:g} in {threat.norm.value}",
             "say a smaller threat.eps, in units of pixels that run from 0 to 1",
         )

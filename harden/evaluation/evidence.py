@@ -54,6 +54,7 @@ def write(
 def bound(told: Mapping[str, Any]) -> str:
     """Weights, data, threat, suite, seed and batch size in one spelling: what the images are evidence of."""
     parts = {"threat": told["threat"], "seed": told["seed"], "batch_size": told["batch_size"]}
+    parts["asked"] = told["asked"]
     parts |= {"suite": {key: told["suite"][key] for key in ("name", "knobs", "cascade")}}
     parts |= {"weights": told["weights"]["sha256"], "data": told["data"]["digest"]}
     return canonical_json(parts).decode()

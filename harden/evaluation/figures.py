@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -49,8 +49,10 @@ def with_columns(findings: Findings, columns: Mapping[str, Tensor], told: Mappin
         more["certified"] = told["certified"] | {"accuracy": share(held), "both": both}
     if "smoothed" in told:
         more["smoothed"] = told["smoothed"] | smoothed(columns, [one["radius"] for one in told["smoothed"]["points"]])
+    if "draws" in told:
+        more["draws"] = told["draws"] | _draws([columns[name] for name in told["draws"]["columns"]])
     if "against" in told:
-        more["against"] = told["against"] | _against(findings, columns)
+        more["against"] = told["against"] | _against(findings, columns, told["against"]["attacks"])
     return core(findings) | more
 
 
@@ -95,9 +97,22 @@ def _check(
     }
 
 
-def _against(findings: Findings, columns: Mapping[str, Tensor]) -> dict[str, Any]:
+def _draws(robust: Sequence[Tensor]) -> dict[str, Any]:
+    """Each draw's accuracy, their spread, and what is left standing by all of them."""
+    values = [float(one.double().mean()) for one in robust]
+    return {
+        "accuracies": [share(one) for one in robust],
+        "lowest": min(values),
+        "mean": sum(values) / len(values),
+        "highest": max(values),
+        "all": share(torch.stack(list(robust)).all(dim=0)),
+    }
+
+
+def _against(findings: Findings, columns: Mapping[str, Tensor], attacks: Sequence[str]) -> dict[str, Any]:
+    """This model beside the other one, both under `attacks`."""
     other = columns["against.robust"]
-    found = paired(findings.robust, other)
+    found = paired(replace(findings, tried=tuple(one for one in findings.tried if one.key in attacks)).robust, other)
     return {
         "worst_case": share(other),
         "only_this": found.only_first,
@@ -125,6 +140,7 @@ def _attack(one: Tried) -> dict[str, Any]:
         "forward": one.part.forward,
         "backward": one.part.backward,
         "seconds": round(one.part.seconds, 3),
+        "excess": one.part.excess,
         "median_distance": _median(one.part.distance),
     }
 

@@ -8,11 +8,38 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harden.attacks import Model, frozen
 from harden.errors import WeightsError
 from harden.evaluation.judge import exact
+from harden.seeds import seeded, stream
+
+
+class Steady(nn.Module):
+    """`model`, which answers at random, averaged over `passes` passes that draw the same at every call.
+
+    The mean of a vote is what such a model stands for (Athalye et al. 2018, arXiv 1707.07397, section 4), and with
+    fixed draws it is a function again. What a row draws depends on its place in the batch, as it does in the
+    model; of one image alone it is always the same. `draws` tells apart averages that draw otherwise.
+    """
+
+    def __init__(self, model: Model, passes: int, draws: int = 0) -> None:
+        super().__init__()
+        self.model, self.passes, self.draws = model, passes, draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean logits, (n, classes)."""
+        with seeded(stream(0, "steady", self.draws), x.device):
+            return torch.stack([self.model(x) for _ in range(self.passes)]).mean(dim=0)
+
+
+def judging_logits(model: Model, size: int, eot: int = 1, draws: int = 0) -> Callable[[Tensor], Tensor]:
+    """What a judge asks: `at_batch`; of a model that answers at random, eot > 1, its mean, image by image.
+
+    Image by image, so that what is said of one does not depend on which others are asked about with it.
+    """
+    return at_batch(model, size) if eot == 1 else at_batch(Steady(model, eot, draws), 1)
 
 
 def at_batch(model: Model, size: int) -> Callable[[Tensor], Tensor]:

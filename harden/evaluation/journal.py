@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from harden.files import write_bytes
+from harden.files import write_bytes, write_json
 
 PARTS = "parts"
 
@@ -54,6 +55,41 @@ class Journal:
             part = make()
             write_bytes(path, self._packed(part))
         return part
+
+    def kept(self, name: str, number: int, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors of the batch `number` of a stage: read where they were made before, else made now and written."""
+        if self.folder is None:
+            return make()
+        path = self.folder / name / f"{number:06d}.safetensors"
+        found = self._tensors_in(path)
+        if found is None:
+            found = {key: value.contiguous().cpu() for key, value in make().items()}
+            write_bytes(path, bytes(save(found, {"plan": self.plan})))
+        return found
+
+    def told(self, name: str, number: int, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The same for what is told in words and numbers."""
+        if self.folder is None:
+            return make()
+        path = self.folder / name / f"{number:06d}.json"
+        try:
+            found = json.loads(path.read_text())
+            if found["plan"] == self.plan:
+                return dict(found["told"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not there, or of another hand: made anew
+        told = make()
+        write_json(path, {"plan": self.plan, "told": told})
+        return told
+
+    def _tensors_in(self, path: Path) -> dict[str, Tensor] | None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get("plan") != self.plan:
+                    return None
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        except (OSError, SafetensorError):
+            return None
 
     def _packed(self, part: Part) -> bytes:
         tensors = {name: value.contiguous().cpu() for name, value in _tensors(part)}

@@ -9,7 +9,7 @@ from torch import Tensor
 from harden.attacks import MinimumNorm, Model, frozen, shared, shares_for
 from harden.data import Split
 from harden.errors import Interrupted
-from harden.evaluation.inference import at_batch
+from harden.evaluation.inference import Steady, judging_logits
 from harden.evaluation.journal import Journal, Part
 from harden.evaluation.judge import exact
 from harden.seeds import Stream
@@ -25,6 +25,7 @@ def nearest(
     attack: MinimumNorm,
     threat: ThreatModel,
     *,
+    eot: int = 1,
     rng: Stream,
     batch_size: int,
     journal: Journal,
@@ -35,7 +36,7 @@ def nearest(
     The threat gives norm and box; its eps plays no part. Judged as every attack is; broken means that a
     misclassified image was found at all. Raises Interrupted when `stop` says so.
     """
-    logits = at_batch(model, batch_size)
+    logits, searched = judging_logits(model, batch_size, eot), model if eot == 1 else Steady(model, eot)
 
     def search(few: Tensor) -> Part:
         batch, began = split.batch(few), time.monotonic()
@@ -46,7 +47,7 @@ def nearest(
                 return attack.closest(model, batch.x[some], batch.y[some], threat, rng=drawn.take(some))
 
         with exact():
-            done = shared(closest, model, len(few), shares_for(attack, model, len(few), batch.x.device))
+            done = shared(closest, searched, len(few), shares_for(attack, searched, len(few), batch.x.device))
         found = torch.where(torch.isfinite(done.x_adv), done.x_adv, batch.x).clamp(threat.low, threat.high)
         broken = logits(found).argmax(dim=1) != batch.y
         distance = torch.where(broken, threat.distance(found, batch.x), torch.nan)

@@ -13,7 +13,7 @@ from torch import Tensor
 from harden.attacks import Model
 from harden.data import Split
 from harden.evaluation.campaign import Findings
-from harden.evaluation.inference import at_batch
+from harden.evaluation.inference import judging_logits
 from harden.evaluation.intervals import Accuracy, wilson
 
 OTHER = 64
@@ -32,15 +32,19 @@ class Recheck:
     flips: int
 
 
-def rechecks(model: Model, split: Split, findings: Findings, *, batch_size: int) -> Iterator[Recheck]:
-    """The three judgements, in the order above."""
+def rechecks(model: Model, split: Split, findings: Findings, *, batch_size: int, eot: int = 1) -> Iterator[Recheck]:
+    """The three judgements, in the order above; where the model answers at random, image by image, two of them."""
+    if eot > 1:
+        batch_size = 1
     other = OTHER if batch_size != OTHER else OTHER // 2
     for name, size, alter in (
         (f"batch of {batch_size}", batch_size, _as_they_are),
         (f"batch of {other}", other, _as_they_are),
         ("8-bit pixels", batch_size, rounded),
     ):
-        robust = standing(at_batch(model, size), split, findings, batch_size, alter)
+        if eot > 1 and size == other:
+            continue
+        robust = standing(judging_logits(model, size, eot), split, findings, batch_size, alter)
         flips = int((robust != findings.robust).sum())
         yield Recheck(name, wilson(int(robust.sum()), len(robust)), flips)
 

@@ -42,6 +42,22 @@ class Smoothing:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What stands beside the attacks, once it is known: `EvaluateRequest` has the meaning of each."""
+
+    batch_size: int
+    eot: int
+    sanity: bool
+    curve: bool
+    unseen: bool
+    certify: Certify
+    smoothing: Smoothing
+    draws: int
+    against: str | None
+    transfer: list[str]
+
+
+@dataclass(frozen=True)
 class EvaluateRequest(Unlocking):
     """A weights file to attack. What is None is taken from the file: its data, its threat model, its network.
 
@@ -61,6 +77,7 @@ class EvaluateRequest(Unlocking):
     batch_size: int = 250
     seed: int = 0
     eot: int = 1  # passes that gradients are averaged over, for models that answer at random
+    draws: int = 1  # how often the suite is run, each time with other random draws
     cascade: bool = True  # each attack on what those before it left; false: each on all, to compare them
     sanity: bool | None = None  # None: as the suite does: quick leaves out all but the sanity battery
     curve: bool | None = None  # accuracy against eps, from one minimum-norm run
@@ -80,6 +97,8 @@ class EvaluateRequest(Unlocking):
             raise ConfigError("weights=FILE is missing", "train a model first: python -m harden.train +attack=pgd")
         if self.eot < 1:
             raise ConfigError(f"eot must be >= 1, got {self.eot}")
+        if self.draws < 1:
+            raise ConfigError(f"draws must be >= 1, got {self.draws}")
         if self.images < 0 or self.batch_size < 1:
             raise ConfigError(f"images must be >= 0 and batch_size >= 1, got {self.images} and {self.batch_size}")
         if "" in (self.output, self.against):
@@ -112,20 +131,52 @@ class EvaluateRequest(Unlocking):
         full = self.attack is None and self.suite in (None, "standard", "demanding", "extended")
         return full or (part == "sanity" and self.suite == "quick")
 
+    @property
+    def asked(self) -> Asked:
+        """What is to stand beside the attacks."""
+        certify = self.certify
+        if certify is Certify.auto and not self.wants("curve"):
+            certify = Certify.none
+        return Asked(
+            batch_size=self.batch_size,
+            eot=self.eot,
+            sanity=self.wants("sanity"),
+            curve=self.wants("curve"),
+            unseen=self.wants("unseen"),
+            certify=certify,
+            smoothing=self.smoothing,
+            draws=self.draws,
+            against=self.against,
+            transfer=list(self.transfer),
+        )
+
+
+SKIPPABLE = ("against", "curve", "transfer", "unseen")
+"""Parts of an evaluation that a verification may leave out."""
+
 
 @dataclass(frozen=True)
 class VerifyRequest(Unlocking):
-    """The folder of a finished evaluation, every number of which is to be computed again."""
+    """The folder of a finished evaluation, every number of which is to be computed again.
+
+    `against`, `transfer`: where the other weights lie, if not where they lay when the evaluation was made.
+    """
 
     evidence: str | None = None
     weights: str | None = None  # None: the file that the evaluation names
     data: Any = None
     model: Any = None
+    against: str | None = None
+    transfer: list[str] = field(default_factory=list)
+    skip: list[str] = field(default_factory=list)  # parts not to be looked at: against, transfer, unseen, ...
+    sanity: bool = False  # the sanity battery too: it attacks afresh, and takes as long as it did
     device: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.evidence:
             raise ConfigError("evidence=DIR is missing", "it names the folder that harden.evaluate wrote")
+        if unknown := sorted(set(self.skip) - set(SKIPPABLE)):
+            raise ConfigError(f"skip names {', '.join(unknown)}; it may name: {', '.join(SKIPPABLE)}")
         if self.data is not None and not isinstance(self.data, DataChoice):
             raise ConfigError("data needs an option of its group", "say data=<option>; --help lists them")

@@ -4,7 +4,7 @@
 and the only one that is printed as "AA". The other names say what they are.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harden.attacks import (
@@ -14,14 +14,17 @@ from harden.attacks import (
     ApgdT,
     Art,
     Attack,
+    Borrowed,
     Cw,
     Ddn,
     DiFgsm,
     FabT,
     Fmn,
+    Keep,
     Loss,
     MiFgsm,
     Pgd,
+    Pointwise,
     Square,
 )
 from harden.errors import ConfigError
@@ -50,8 +53,29 @@ class Suite:
 
     def averaged(self, samples: int) -> "Suite":
         """The same attacks, each on the model's mean over `samples` passes, for models that answer at random."""
+        if samples == 1:
+            return self
         attacks = {key: Adaptive(base=attack, samples=samples) for key, attack in self.attacks.items()}
         return Suite(f"{self.name}-eot{samples}", attacks)
+
+    def borrowing(self, sources: Sequence[str]) -> "Suite":
+        """The same attacks, and transfer attacks made on each of the models called `sources`."""
+        more = {
+            f"{key}_from_{number}": Borrowed(base=base, source=source)
+            for number, source in enumerate(sources, start=1)
+            for key, base in (("mi_fgsm", MiFgsm(keep=Keep.last)), ("di_fgsm", DiFgsm(keep=Keep.last)))
+        }
+        return Suite(self.name, {**self.attacks, **more})
+
+    @property
+    def own(self) -> dict[str, Attack]:
+        """As `plain`, those that are made on the model itself."""
+        return {key: one for key, one in self.plain.items() if not one.made_on}
+
+    @property
+    def plain(self) -> dict[str, Attack]:
+        """The attacks as they are before any averaging."""
+        return {key: one.base if isinstance(one, Adaptive) else one for key, one in self.attacks.items()}
 
     def label(self, *, classes: int, images: int, whole: int) -> str:
         """What tables call it: `images` of `whole` test images, the first ones, were attacked."""
@@ -81,7 +105,7 @@ def _standard(norm: Norm) -> dict[str, Attack]:
     return {
         "apgd_ce": ApgdCe(restarts=5 if many else 1),
         "apgd_t": ApgdT(targets=5 if many else 9),
-        "fab_t": FabT(targets=5 if many else 9),
+        "fab_t": FabT(),
         "square": Square(whole=False),
     }
 
@@ -94,13 +118,15 @@ def _demanding(norm: Norm) -> dict[str, Attack]:
 
 
 def _extended(norm: Norm) -> dict[str, Attack]:
-    """The standard set, then restarts, minimum-norm, transferable and decision-based attacks."""
+    """The standard set, then restarts, minimum-norm and decision-based attacks; `borrowing` adds transfer attacks."""
     attacks = _demanding(norm) | {"fmn": Fmn()}
     if norm is Norm.l2:
         attacks |= {"ddn": Ddn(), "cw": Cw()}
     if norm is Norm.linf:
         attacks |= {"mi_fgsm": MiFgsm(), "di_fgsm": DiFgsm()}
-    if norm is not Norm.l1:
+    if norm is Norm.l1:
+        attacks |= {"pointwise": Pointwise()}
+    else:
         attacks |= {"hop_skip_jump": Art(name="HopSkipJump", args={"max_iter": 10, "max_eval": 1000, "init_eval": 10})}
     return attacks
 

@@ -1,20 +1,18 @@
 """An evaluation computed again from its archived images."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from harden.attacks import Model
 from harden.data import Split
 from harden.evaluation.campaign import Findings, Tried
-from harden.evaluation.inference import at_batch
 from harden.evaluation.intervals import wilson
 from harden.threat import ThreatModel
 
-TIMED = frozenset({"seconds", "forward", "backward"})
+TIMED = frozenset({"seconds", "forward", "backward", "excess"})
 """What was counted while the attacks ran and cannot be counted again."""
 
 SLACK = 1e-6
@@ -37,12 +35,13 @@ class Check:
         return bool(self.said == self.found)
 
 
-def rejudged(model: Model, split: Split, findings: Findings, threat: ThreatModel, *, batch_size: int) -> Findings:
-    """The findings as the model's answers of today make them.
+def rejudged(
+    logits: Callable[[Tensor], Tensor], split: Split, findings: Findings, threat: ThreatModel, *, batch_size: int
+) -> Findings:
+    """The findings as the model's answers of today, `logits`, make them.
 
     A sample counts as broken where its image lies in ball and box and is misclassified now.
     """
-    logits = at_batch(model, batch_size)
     predicted = torch.cat([logits(split.batch(few).x).argmax(1).cpu() for few in torch.split(findings.ids, batch_size)])
     y = torch.cat([split.batch(few).y.cpu() for few in torch.split(findings.ids, batch_size)])
     robust, tried = predicted == y, []
@@ -57,7 +56,7 @@ def rejudged(model: Model, split: Split, findings: Findings, threat: ThreatModel
 
 
 def nearest_again(
-    model: Model,
+    logits: Callable[[Tensor], Tensor],
     split: Split,
     columns: Mapping[str, Tensor],
     images: Mapping[str, Tensor],
@@ -67,7 +66,6 @@ def nearest_again(
     """The column `curve.distance` from the archived images: NaN where one does not break the model any more."""
     ids, x_adv = images["curve.ids"], images["curve.x_adv"]
     distance = torch.full((len(columns["ids"]),), torch.nan, dtype=torch.float64)
-    logits = at_batch(model, batch_size)
     for few, some in zip(torch.split(ids, batch_size), torch.split(x_adv, batch_size), strict=True):
         if len(few):
             batch = split.batch(few)
@@ -102,13 +100,18 @@ def _again(logits: Any, split: Split, one: Tried, threat: ThreatModel, batch_siz
         if len(few):
             batch = split.batch(few)
             x = x_adv.to(batch.x)
-            distance = threat.distance(x, batch.x)
-            x = torch.where(torch.isfinite(x), x, batch.x)  # whose distance is not finite either: not inside
-            inside = (distance <= threat.radius * (1 + SLACK) + 1e-7) & _in_box(x, threat)
-            broken.append((inside & (logits(x).argmax(dim=1) != batch.y)).cpu())
-            distances.append(distance.cpu())
+            held = inside(x, batch.x, threat)
+            distances.append(threat.distance(x, batch.x).cpu())
+            x = torch.where(torch.isfinite(x), x, batch.x)
+            broken.append((held & (logits(x).argmax(dim=1) != batch.y)).cpu())
     flags, distance = torch.cat(broken), torch.cat(distances)
     return flags, torch.where(flags, distance, torch.nan)
+
+
+def inside(x_adv: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
+    """Whether each archived image is finite and lies in ball and box, (n,) bool."""
+    near = threat.distance(x_adv, x) <= threat.radius * (1 + SLACK) + 1e-7  # NaN is not
+    return near & _in_box(x_adv, threat)
 
 
 def _in_box(x: Tensor, threat: ThreatModel) -> Tensor:

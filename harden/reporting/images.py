@@ -38,7 +38,7 @@ def data_uri(image: NDArray[np.float32]) -> str:
     """The image, (c, h, w) in 0..1, as a PNG in a URI; of other than 1 or 3 channels the mean."""
     if image.shape[0] not in (1, 3):
         image = image.mean(axis=0, keepdims=True)
-    pixels = (image.clip(0, 1) * 255).round().astype(np.uint8)
+    pixels = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from harden.reporting.chart import chart
 from harden.reporting.images import Example
@@ -13,7 +13,10 @@ MOST = 12
 
 
 def render(told: Mapping[str, Any], *, radius: float, examples: Sequence[Example] = (), next_step: str = "") -> str:
-    """The page. Equal arguments give equal bytes; all text is escaped. `radius`: the threat's eps as a number."""
+    """The page. Equal arguments give equal bytes; all text is escaped. `radius`: the threat's eps as a number.
+
+    Raises ValueError where `told` lacks what a page needs.
+    """
     environment = Environment(
         loader=PackageLoader("harden.reporting"),
         autoescape=True,
@@ -24,7 +27,10 @@ def render(told: Mapping[str, Any], *, radius: float, examples: Sequence[Example
     environment.filters |= {"share": share, "interval": interval, "count": count, "seconds": seconds}
     page = environment.get_template("evaluation.html.j2")
     drawing = chart(told["curve"], radius) if "curve" in told else None
-    return page.render(told=told, examples=list(examples)[:MOST], chart=drawing, next_step=next_step)
+    try:
+        return page.render(told=told, examples=list(examples)[:MOST], chart=drawing, next_step=next_step)
+    except UndefinedError as error:
+        raise ValueError(f"no page can be made: {error}") from error
 
 
 def share(accuracy: Mapping[str, float]) -> str:

@@ -22,7 +22,7 @@ from harden.models import Classifier, load
 from harden.rounds.bench import ORDINARY, TRAIN, Bench
 from harden.rounds.stage import Done
 from harden.seeds import stream
-from harden.training.loop import held_out
+from harden.training.held_out import held_out
 
 VALIDATION, IMAGES = "validation.json", "x_adv.safetensors"
 ON_TRAINING = 500
@@ -41,7 +41,8 @@ WAY = {"apgd_ce": "ce", "pgd_margin": "margin", "apgd_t": "runner_up", "square":
 
 def validate(bench: Bench, folder: Path) -> Done:
     """What breaks the model on validation images, by attack and class, and the images that did."""
-    train_ids, val_ids = held_out(bench.recipe, bench.data)
+    part = held_out(bench.data, bench.recipe.schedule.validation, bench.recipe.seed)
+    train_ids, val_ids = part.kept, part.held
     model = bench.model(bench.plan.round)
     found = _probed(bench, folder, model, val_ids, "validation", cascade=False)
     told = _told(bench, found)

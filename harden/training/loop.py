@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from harden.attacks import Attack, Fgsm, Mixed, Pgd
-from harden.data import DataSet, epoch_order, hold_out
+from harden.data import DataSet, epoch_order
 from harden.errors import Interrupted, TrainingError, WeightsError
 from harden.evaluation import judge
 from harden.models import Classifier
@@ -24,6 +24,7 @@ from harden.seeds import seeded, stream
 from harden.training import checkpoint
 from harden.training.batches import Batches
 from harden.training.device import autocast
+from harden.training.held_out import held_out
 from harden.training.learner import Learner
 from harden.training.network import fresh_model
 from harden.training.recipe import Recipe
@@ -72,7 +73,8 @@ class Training:
         self.device = device or torch.device("cpu")
         self.folder, self.every, self.stop = folder, every, stop
         self.split = data.train.on(self.device)
-        self.train_ids, self.val_ids = held_out(recipe, data)
+        part = held_out(data, recipe.schedule.validation, recipe.seed)
+        self.train_ids, self.val_ids = part.kept, part.held
         mixed = epoch_order(len(self.train_ids), stream(recipe.seed, "watched"))  # data may lie in class order
         self.watched_ids = self.train_ids[mixed[: recipe.watchdog.images]]
         size = recipe.schedule.batch_size
@@ -357,9 +359,3 @@ class Training:
         """What the last bits of a result depend on besides recipe and data."""
         threads = str(torch.get_num_threads()) if self.device.type == "cpu" else "any"
         return {"device": self.device.type, "threads": threads, "torch": torch.__version__}
-
-
-def held_out(recipe: Recipe, data: DataSet) -> tuple[Tensor, Tensor]:
-    """The ids of the training images that are trained on, and of those kept back to select by."""
-    count = max(1, min(recipe.schedule.validation, len(data.train) // 10))
-    return hold_out(data.train.y, count, stream(recipe.seed, "validation"))

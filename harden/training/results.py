@@ -1,11 +1,12 @@
 """What a finished job leaves behind: weights with their card, `summary.json`; and how to load it again."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harden.data import DataSet
+from harden.data import DataSet, Split
 from harden.errors import HardenError
 from harden.evaluation import Accuracy
 from harden.files import write_json
@@ -13,6 +14,7 @@ from harden.models import Card, Classifier, CustomModel, arguments_of, load, nam
 from harden.spelling import read, spell
 from harden.threat import ThreatModel
 from harden.training import folder as place
+from harden.training.held_out import PART, digest, held_out, told
 from harden.training.job import Job, Measured
 from harden.training.network import network
 from harden.training.recipe import Recipe
@@ -70,6 +72,7 @@ def summary_of(job: Job) -> dict[str, Any]:
         "seed": recipe.seed,
         "recipe_sha256": recipe.digest,
         "selected": hardened.chosen,
+        "chosen_on": told(job.data, held_out(job.data, recipe.schedule.validation, recipe.seed)),
         "largest_excess": hardened.outcome.excess,  # how far the worst candidate lay outside the ball before projection
         "seconds": round(sum(one.seconds for one in {id(m): m for m in (hardened, ordinary) if m}.values()), 3),
         "images_per_second": round(hardened.images_per_second, 1),
@@ -121,6 +124,20 @@ def record_of(weights: Path, sha256: str) -> dict[str, Any]:
         return {}
     is_ours = isinstance(summary, dict) and summary.get("weights_sha256") == sha256
     return summary if is_ours else {}
+
+
+def chosen_on(record: Mapping[str, Any], data: DataSet) -> tuple[str | None, Split | None]:
+    """On which images of `data` the checkpoint was chosen, as its record says; and they, where they are validation's.
+
+    Not taken on trust: the validation part is drawn again, and its digest must be the record's.
+    """
+    chosen = record.get("chosen_on")
+    if not chosen:
+        return None, None
+    part = data.train.take(held_out(data, int(chosen["images"]), int(record["seed"])).held)
+    if (chosen["part"], chosen["sha256"]) == (PART, digest(part)):
+        return PART, part
+    return "other than validation's", None
 
 
 def threat_of(card: Card) -> ThreatModel:

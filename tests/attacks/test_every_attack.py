@@ -10,6 +10,7 @@ from harden.attacks import (
     ApgdDlr,
     ApgdT,
     Attack,
+    Borrowed,
     Cw,
     Ddn,
     DiFgsm,
@@ -19,6 +20,7 @@ from harden.attacks import (
     MinimumNorm,
     NFgsm,
     Pgd,
+    Pointwise,
     Square,
     TiFgsm,
     fooled,
@@ -36,6 +38,8 @@ ATTACKS: list[Attack] = [
     Square(queries=120),
     Square(queries=120, whole=False),
     Fmn(steps=40),
+    Pointwise(),
+    Borrowed(base=MiFgsm(), source="another"),
     Ddn(steps=40),
     Cw(rounds=2, steps=30),
     MiFgsm(),
@@ -47,7 +51,7 @@ CASES = [
     pytest.param(attack, norm, id=f"{attack.label}-{norm.value}")
     for attack in ATTACKS
     for norm in Norm
-    if norm is Norm.l2 or not isinstance(attack, Ddn | Cw)
+    if (norm is Norm.l2 or not isinstance(attack, Ddn | Cw)) and (norm is Norm.l1 or not isinstance(attack, Pointwise))
 ]
 every = pytest.mark.parametrize(("attack", "norm"), CASES)
 IDS = torch.tensor([40, 3, 17, 8, 99, 5, 61, 12])

@@ -189,9 +189,9 @@ def test_arts_attacks_run_for_real_alike_each_time_and_leave_no_trace(
 
 def test_an_unknown_attack_of_arts_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"ART has no attack 'HopSkipJmp'; the nearest are: HopSkipJump"):
-        Art("HopSkipJmp").check()
+        Art("HopSkipJmp").check(ThreatModel())
     with pytest.raises(ConfigError, match=r"DeepFool has no argument maxiter; there are: max_iter"):
-        Art("DeepFool", {"maxiter": 3}).check()
+        Art("DeepFool", {"maxiter": 3}).check(ThreatModel())
     with pytest.raises(ConfigError, match="cannot hold eps"):
         Art("DeepFool", {"eps": 3})
     assert {"AutoAttack", "BoundaryAttack", "DeepFool"} <= set(names())

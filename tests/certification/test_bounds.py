@@ -138,6 +138,17 @@ def test_the_rounding_allowance_covers_what_float32_does() -> None:
     assert allowed.max() < 1e-3
 
 
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(8), nn.AvgPool2d((4, 8)), nn.AdaptiveAvgPool2d(1)])
+def test_the_rounding_allowance_counts_every_pixel_of_a_pooled_window(pool: nn.Module) -> None:
+    (layer,) = chain(pool)
+    x = torch.full((1, 1, 8, 8), 0.1)
+    with torch.no_grad():
+        pixels = x.numel() / pool(x).numel()
+    point = x.double()
+    allowed = rounding.error([layer], [intervals.between(point, point)] * 2)
+    assert float(allowed.max()) >= pixels * 2.0**-24 * 0.1
+
+
 def test_a_layer_without_bounds_is_named() -> None:
     with pytest.raises(ConfigError, match="through Tanh layers"):
         margins(

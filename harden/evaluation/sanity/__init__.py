@@ -23,7 +23,7 @@ from harden.evaluation.sanity.radii import (
 from harden.evaluation.sanity.rows import Battery, Facts, Row, Subject, Verdict
 from harden.evaluation.sanity.selection import selection_was_blind
 
-__all__ = ["CHECKS", "Battery", "Facts", "Row", "Subject", "Verdict", "battery", "is_reliable"]
+__all__ = ["CHECKS", "Battery", "Facts", "Row", "Subject", "Verdict", "battery", "checked", "is_reliable"]
 
 CHECKS: tuple[tuple[str, Callable[[Subject], Row]], ...] = (
     ("eps 0", nothing_at_zero),
@@ -46,13 +46,18 @@ CHECKS: tuple[tuple[str, Callable[[Subject], Row]], ...] = (
 
 
 def battery(subject: Subject) -> Iterator[Row]:
-    """The fifteen rows, one after the other; a check that breaks down is a row that failed."""
-    for number, (name, check) in enumerate(CHECKS, start=1):
-        try:
-            yield check(subject)
-        except (RuntimeError, ValueError, TypeError, HardenError) as error:
-            told = str(error).splitlines()[0] if str(error) else type(error).__name__
-            yield Row(number, name, Verdict.failed, "", f"the check broke down: {told}")
+    """The fifteen rows, one after the other."""
+    return (checked(subject, number) for number in range(1, len(CHECKS) + 1))
+
+
+def checked(subject: Subject, number: int) -> Row:
+    """The row of this number, from 1; a check that breaks down is a row that failed."""
+    name, check = CHECKS[number - 1]
+    try:
+        return check(subject)
+    except (RuntimeError, ValueError, TypeError, HardenError) as error:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Row(number, name, Verdict.failed, "", f"the check broke down: {told}")
 
 
 def is_reliable(rows: Iterable[Mapping[str, Any]]) -> bool:

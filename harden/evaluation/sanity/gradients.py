@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harden.attacks import frozen, input_gradient
 from harden.attacks.losses import cross_entropy, margin
+from harden.evaluation.inference import Steady
 from harden.evaluation.sanity.rows import Row, Subject, Verdict, counted, row
 
 SAMPLES, DIRECTIONS, STEP = 64, 8, 1e-2
@@ -42,6 +43,7 @@ def gradients_are_true(subject: Subject) -> Row:
         return Row(7, "finite differences", Verdict.not_applicable, "", "the model is a plain function")
     with frozen(subject.model):
         model = copy.deepcopy(subject.model).double()
+    model = model if subject.eot == 1 else Steady(model, subject.eot)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     off = _disagreement(model, subject.x[:SAMPLES].double(), subject.y[:SAMPLES], subject)

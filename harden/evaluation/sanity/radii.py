@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 
+from harden.evaluation.campaign import whole
 from harden.evaluation.sanity.rows import Row, Subject, Verdict, counted, row
 from harden.threat import Norm, ThreatModel
 
@@ -72,10 +73,7 @@ def keeps_the_budget(subject: Subject) -> Row:
 
 def whole_box(subject: Subject) -> ThreatModel:
     """The threat whose ball around any image holds the box."""
-    threat, pixels = subject.threat, subject.x[0].numel()
-    side = threat.high - threat.low
-    radius = {Norm.linf: side, Norm.l2: side * pixels**0.5, Norm.l1: side * pixels}[threat.norm]
-    return replace(threat, eps=repr(float(radius)))
+    return replace(subject.threat, eps=repr(whole(subject.threat, subject.x[0].numel())))
 
 
 def _radii(subject: Subject) -> list[ThreatModel]:

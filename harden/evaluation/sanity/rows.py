@@ -1,15 +1,16 @@
 """What a sanity check is given and what it answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
-from harden.attacks import ApgdCe, Attack, Loss, Model, Pgd
+from harden.attacks import Adaptive, ApgdDlr, Attack, Loss, Model, Pgd, frozen
 from harden.data import Split
-from harden.evaluation.inference import at_batch
+from harden.evaluation.inference import Steady, judging_logits
 from harden.evaluation.judge import exact
 from harden.seeds import Stream
 from harden.threat import ThreatModel
@@ -39,15 +40,17 @@ class Row:
 class Facts:
     """What is known of how the model came about; None: not known, and the checks that need it do not apply.
 
-    clean_accuracy: recorded at training, with the number of images it stands on. selected_on: the part of the
-    data that the checkpoint was chosen on. overlap: test images that are training images too. validation_robust:
-    robust accuracy on validation images and their number, under the same threat.
+    clean_accuracy: recorded at training, with the number of images it stands on. selected_on: which images the
+    checkpoint was chosen on. overlap: test images that are training images too. validation: the images of the
+    training set that were held out, to be attacked like the test images. transfer: the other model whose images
+    fool this one the most, and by how many points more often than its own do.
     """
 
     clean_accuracy: tuple[float, int] | None = None
     selected_on: str | None = None
     overlap: int | None = None
-    validation_robust: tuple[float, int] | None = None
+    validation: Split | None = None
+    transfer: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,10 @@ class Battery:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model under examination. `attack`: the one it is measured by; its candidates are looked at unprojected."""
+    """A model under examination. `attack`: the one it is measured by; its candidates are looked at unprojected.
+
+    eot: passes that attacks and judge average over, where the model answers at random.
+    """
 
     model: Model
     split: Split
@@ -75,6 +81,7 @@ class Subject:
     rng: Stream
     attack: Attack | None = None
     batch_size: int = 250
+    eot: int = 1
     facts: Facts = field(default_factory=Facts)
     knobs: Battery = field(default_factory=Battery)
 
@@ -96,12 +103,17 @@ class Subject:
     @cached_property
     def logits(self) -> Callable[[Tensor], Tensor]:
         """The model as the judge runs it."""
-        return at_batch(self.model, self.batch_size)
+        return judging_logits(self.model, self.batch_size, self.eot)
 
     @cached_property
     def clean(self) -> Tensor:
         """Which samples are right without an attack."""
         return self.logits(self.x).argmax(dim=1) == self.y
+
+    def on(self, split: Split) -> "Subject":
+        """The same model under the same threat, on other images."""
+        index = torch.arange(len(split), device=self.index.device)
+        return replace(self, split=split, index=index, rng=self.rng.child("other images"))
 
     @property
     def pgd(self) -> Pgd:
@@ -109,25 +121,36 @@ class Subject:
         return Pgd(steps=self.knobs.steps, loss=Loss.margin)
 
     @property
-    def strong(self) -> ApgdCe:
-        """The battery's strong attack, which chooses its steps itself."""
-        return ApgdCe(steps=self.knobs.strong_steps)
+    def strong(self) -> ApgdDlr:
+        """The battery's strong attack, which chooses its steps itself, on a loss that knows no scale."""
+        return ApgdDlr(steps=self.knobs.strong_steps)
 
     @cached_property
-    def known(self) -> dict[tuple[Attack, ThreatModel], Tensor]:
-        """What has been attacked already, for the checks that ask the same."""
+    def proposed(self) -> dict[tuple[Attack, ThreatModel], Tensor]:
+        """What has been proposed already, for the checks that ask the same."""
         return {}
+
+    def adaptive(self, attack: Attack) -> Attack:
+        """`attack` as it has to be run on this model: averaged over its randomness, if it has any."""
+        return attack if self.eot == 1 or isinstance(attack, Adaptive) else Adaptive(base=attack, samples=self.eot)
 
     def candidates(self, attack: Attack, threat: ThreatModel) -> Tensor:
         """What `attack` proposes for all samples, as it is."""
-        with exact():
-            return attack(self.model, self.x, self.y, threat, rng=self.rng.at(self.ids))
+        attack = self.adaptive(attack)
+        if (attack, threat) not in self.proposed:
+            with exact():
+                found = attack(self.model, self.x, self.y, threat, rng=self.rng.at(self.ids))
+            self.proposed[attack, threat] = found
+        return self.proposed[attack, threat]
+
+    def seen(self, x: Tensor) -> Tensor:
+        """The logits as an attack sees them, of fresh draws where the model answers at random."""
+        with frozen(self.model):
+            return self.model(x) if self.eot == 1 else Steady(self.model, self.eot, draws=1)(x)
 
     def standing(self, attack: Attack, threat: ThreatModel) -> Tensor:
         """Which samples are right when clean and under `attack`, judged."""
-        if (attack, threat) not in self.known:
-            self.known[attack, threat] = self.withstood(self.candidates(attack, threat), threat)
-        return self.known[attack, threat]
+        return self.withstood(self.candidates(attack, threat), threat)
 
     def withstood(self, x_adv: Tensor, threat: ThreatModel) -> Tensor:
         """Which samples are right when clean and on the candidates, projected."""

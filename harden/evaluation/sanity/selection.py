@@ -11,17 +11,19 @@ def selection_was_blind(subject: Subject) -> Row:
     if facts.selected_on is None and facts.overlap is None:
         return Row(15, "selection", Verdict.not_applicable, "", "nothing is known of how the model was chosen")
     overlap = facts.overlap or 0
-    figure = f"{overlap} test images were trained on; chosen on {facts.selected_on or 'unknown images'}"
+    figure = f"{overlap} test images were trained on; chosen on {facts.selected_on or 'unknown'} images"
     good = facts.selected_on in (None, "validation") and overlap <= 0.005 * len(subject.split)
-    if facts.validation_robust is not None:
-        share, n = facts.validation_robust
-        here = float(subject.standing(subject.pgd, subject.threat).double().mean())
-        figure += f"; robust {share:.1%} there, {here:.1%} here"
-        good = good and _no_worse(here, len(subject.ids), share, n)
-    return row(15, "selection", good, figure, "a model chosen on test images flatters itself")
+    if facts.validation is not None:
+        there = subject.on(facts.validation)
+        first, second = (float(one.standing(one.pgd, one.threat).double().mean()) for one in (there, subject))
+        figure += f"; robust {first:.1%} of {len(there.ids)} there, {second:.1%} of {len(subject.ids)} here"
+        good = good and _agree(first, len(there.ids), second, len(subject.ids))
+    return row(
+        15, "selection", good, figure, "a model chosen on test images, or trained on the others, flatters itself"
+    )
 
 
-def _no_worse(here: float, n: int, there: float, m: int) -> bool:
-    """Whether the test figure lies no more than three standard errors below the validation figure."""
-    error = math.sqrt(here * (1 - here) / n + there * (1 - there) / m)
-    return there - here <= 3 * error + 1 / n
+def _agree(first: float, n: int, second: float, m: int) -> bool:
+    """Whether two shares lie no more than three standard errors and one image apart."""
+    error = math.sqrt(first * (1 - first) / n + second * (1 - second) / m)
+    return abs(first - second) <= 3 * error + max(1 / n, 1 / m)
