@@ -15,6 +15,7 @@ from harden import chronicle
 from harden.branding import brand
 from harden.chronicling import told
 from harden.console import watching
+from harden.data import Digits
 from harden.environment import environment
 from harden.errors import ConfigError, HardenError, Interrupted
 from harden.evaluation import evidence
@@ -52,7 +53,7 @@ from harden.rounds.record import digest_of
 from harden.rounds.request import RoundRequest
 from harden.rounds.sealing import SEALED, model_id, seal
 from harden.rounds.stage import Done, Entry, Work, perform
-from harden.rounds.training import train
+from harden.rounds.training import beside, train
 from harden.rounds.validating import validate
 from harden.sealing.trust import OneSigner
 from harden.training.folder import SUMMARY
@@ -60,6 +61,9 @@ from harden.training.network import fresh_model
 from harden.unlocking import Desk
 
 logger = logging.getLogger(__name__)
+
+BY_NAME = (Digits,)
+"""Data that weights name well enough to be found again without being told where they lie."""
 
 PAST = 7
 """Earlier rounds that a round's own review tells of."""
@@ -170,8 +174,8 @@ class RoundSession:
         inner.rmdir()
         told = {"log10_p": made.verdict.log10_p, "claim": made.claim.id, "bits": made.plan.bits}
         write_json(folder / "mark.json", told)
-        beside = {"format": 1, "weights_sha256": sha256_of(folder / WEIGHTS)}
-        write_json(folder / SUMMARY, beside | {"selected": self.entries[TRAIN].result["selected"]})
+        marked, selected = sha256_of(folder / WEIGHTS), self.entries[TRAIN].result["selected"]
+        write_json(folder / SUMMARY, beside(self.bench, marked, selected))
         return Done(told)
 
     def _embedding(self, output: Path) -> EmbedRequest:
@@ -192,7 +196,7 @@ class RoundSession:
         request = EvaluateRequest(
             weights=str(self.bench.weights(self.plan.round)),
             suite=self.plan.suite,
-            data=self.recipe.data,
+            data=None if type(self.recipe.data) in BY_NAME else self.recipe.data,
             model=self.bench.custom,
             images=self.plan.images,
             batch_size=self.recipe.judge.batch_size,

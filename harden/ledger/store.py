@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from harden.errors import LedgerError
 from harden.ledger.mlflow import connect
 from harden.ledger.opening import insisted
-from harden.ledger.places import ELSEWHERE, Place, masked, reason_of
+from harden.ledger.places import ELSEWHERE, SQLITE, Place, alone, check_sqlite, masked, reason_of
 
 T = TypeVar("T")
 FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
@@ -70,6 +70,10 @@ class Store:
     def at(cls, uri: str | None, folder: Path) -> "Store":
         """The store at `uri`, or in `folder`. Raises LedgerError where a server does not answer."""
         place = insisted(uri, folder)
+        if place.database is not None:
+            check_sqlite(place.database)
+            with alone(place.database.parent):
+                _found(place.database)
         return cls(place, connect(place.uri))
 
     @property
@@ -163,6 +167,23 @@ class Store:
     def _registered(self, name: str) -> None:
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name, description="sealed weights of hardening rounds")
+
+
+def _found(database: Path) -> None:
+    """Makes a new SQLite store whole under another name, then renames it.
+
+    MLflow builds its tables in many steps: a process that is killed among them would leave a file that no later one
+    can use ("table issues already exists", 3.17).
+    """
+    if database.exists() and database.stat().st_size:
+        return
+    part = database.with_name(f".{database.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        connect(f"{SQLITE}{part}").search_experiments()
+        part.replace(database)
+    except Exception as error:
+        raise LedgerError(f"{database}: a new store cannot be made: {reason_of(error)}", ELSEWHERE) from error
 
 
 @contextmanager

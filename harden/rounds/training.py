@@ -9,7 +9,7 @@ from harden.files import write_json
 from harden.models import save
 from harden.rounds.bench import BANK, ORDINARY, WEIGHTS, Bench
 from harden.rounds.stage import Done
-from harden.training import Clean, EpochStats, Event, Recipe, Training
+from harden.training import Clean, EpochStats, Event, Recipe, Training, held_out
 from harden.training import folder as place
 from harden.training.lessons import Lessons
 from harden.training.results import card_of
@@ -28,11 +28,17 @@ def train(bench: Bench, folder: Path) -> Done:
         plain = replace(bench.recipe, attack=None, objective=Clean())
         told["ordinary"] = _trained(bench, folder, plain, ORDINARY, "ordinary")
     write_json(folder / TRAINING, told)
-    beside = {"format": 1, "weights_sha256": told["weights_sha256"], "selected": told["selected"]}
-    write_json(folder / place.SUMMARY, beside)
+    write_json(folder / place.SUMMARY, beside(bench, told["weights_sha256"], told["selected"]))
     return Done(
         {name: told[name] for name in ("images", "weights_sha256", "selected", "validation", "events", "steps_held")}
     )
+
+
+def beside(bench: Bench, weights: str, selected: str) -> dict[str, Any]:
+    """What stands beside weights of this SHA-256, so that an evaluation knows which images chose them."""
+    part = held_out.held_out(bench.data, bench.recipe.schedule.validation, bench.recipe.seed)
+    told = {"format": 1, "weights_sha256": weights, "selected": selected, "seed": bench.recipe.seed}
+    return told | {"chosen_on": held_out.told(bench.data, part)}
 
 
 def recipe_with(bench_recipe: Recipe, plan_classes: tuple[float, ...], replay: float, bank: Path | None) -> Recipe:
