@@ -41,7 +41,7 @@ def rounds(
         axes.set_xticks(range(len(names)), [printable(name) for name in names])
         axes.set(ylabel="accuracy, %", xlim=(-0.5, len(names) - 0.5))
         axes.grid(visible=True, axis="y")
-        axes.legend(loc="lower left")
+        figure.legend(loc="outside lower center", ncols=3)
         axes.text(
             1.0, 1.02, "hollow: refused by its gates", transform=axes.transAxes, ha="right", fontsize=8, color=GREY
         )

@@ -151,7 +151,7 @@ def test_standard_is_autoattacks_set_and_nothing_else_is_called_so() -> None:
         attacks = list(suite_of("standard", norm).attacks.values())
         assert [type(one).__name__ for one in attacks] == ["ApgdCe", "ApgdT", "FabT", "Square"]
         assert attacks[0] == ApgdCe(steps=100, restarts=starts)
-        assert [attacks[1].targets, attacks[2].targets] == [targets, targets]  # type: ignore[attr-defined]
+        assert [attacks[1].targets, attacks[2].targets] == [targets, 9]  # type: ignore[attr-defined]
         assert attacks[3] == Square(queries=5000, p=0.8, whole=False)
     standard = suite_of("standard", Norm.linf)
     assert standard.label(classes=10, images=10_000, whole=10_000) == "AA"

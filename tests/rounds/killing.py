@@ -91,8 +91,10 @@ def main() -> None:
             where = doing(folder)
             told["during"][where] = told["during"].get(where, 0) + 1
             sys.stderr.write(f"{told['kills']} killed in {where}\n")
-            continue
-        ended(child)
+            if not (folder / "rounds" / "2026Q1" / "record.json").exists():
+                continue  # else it was killed after its last act
+        else:
+            ended(child)
         told["ended"] += 1
         if differ := differing(wanted, record_in(folder)):
             told["wrong"].append([told["ended"], differ])
