@@ -14,6 +14,8 @@ VERBS = {
     "keygen": "make keys that open sealed files, sign them, or mark weights",
     "seal": "encrypt and sign a file for its recipients",
     "unseal": "open a sealed file",
+    "round": "run a quarterly round: plan, train, evaluate, seal, judge, review",
+    "review": "write an after-action review of rounds",
     "verify": "check who made a sealed file, and that nothing was changed",
 }
 

@@ -1,7 +1,7 @@
 """What doors share: the start through Hydra, exit codes, and errors in one line with a hint.
 
 Exit codes: 0 done (and the answer is yes), 1 could not, 2 misuse, 3 done but the answer is no, 4 not to be
-trusted, 130 stopped on request.
+trusted, 5 a round is overdue, 130 stopped on request.
 """
 
 import argparse

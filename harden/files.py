@@ -53,14 +53,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Inside, no other process works in `folder`; HardenError where one does already."""
+def alone(folder: Path, busy: str = "another process is working here") -> Iterator[None]:
+    """Inside, no other process works in `folder`; HardenError, saying `busy`, where one does already."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise HardenError(f"{folder}: another process is working here", "wait for it or stop it") from error
+            raise HardenError(f"{folder}: {busy}", "wait for it or stop it") from error
         yield
     finally:
         os.close(handle)

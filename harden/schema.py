@@ -24,6 +24,7 @@ from harden.attacks import (
     Fgsm,
     Fmn,
     MiFgsm,
+    Mixed,
     NFgsm,
     Pgd,
     Pointwise,
@@ -36,6 +37,10 @@ from harden.evaluation.request import EvaluateRequest, Smoothing
 from harden.evaluation.request import VerifyRequest as ReexamineRequest
 from harden.ledger import Tracking
 from harden.models import CHOICES
+from harden.reviewing.request import ReviewRequest
+from harden.rounds import request as rounds
+from harden.rounds.gates import Gates
+from harden.rounds.request import PlanRequest, RoundRequest
 from harden.sealing import request as sealing
 from harden.sealing import request_files as sealed
 from harden.sealing import request_keys as keys
@@ -44,9 +49,10 @@ from harden.spelling import read
 from harden.threat import ThreatModel
 from harden.training.certified import CrownIbp, Ibp, Smooth
 from harden.training.device import Compute
+from harden.training.lessons import Lessons
 from harden.training.objectives import Clean, Madry, Trades
 from harden.training.optimisers import AdamW, Sgd
-from harden.training.recipe import Judging
+from harden.training.recipe import Judging, Recipe
 from harden.training.request import TrainRequest
 from harden.training.schedule import Schedule
 from harden.training.watchdog import Watchdog
@@ -81,6 +87,7 @@ ATTACKS: dict[str, type] = {
     "ti_fgsm": TiFgsm,
     "art": Art,
     "n_fgsm": NFgsm,
+    "mixed": Mixed,
 }
 
 GROUPS: dict[str, dict[str, type]] = {
@@ -95,6 +102,7 @@ GROUPS: dict[str, dict[str, type]] = {
         "ibp": Ibp,
         "crown_ibp": CrownIbp,
         "smooth": Smooth,
+        "lessons": Lessons,
     },
     "optim": {"adamw": AdamW, "sgd": Sgd},
     "schedule": dict.fromkeys(DATA, Schedule),
@@ -102,7 +110,11 @@ GROUPS: dict[str, dict[str, type]] = {
 }
 """Group -> option -> dataclass. A schedule is called after the data set that it was made for."""
 
-APPENDED: dict[type, frozenset[str]] = {TrainRequest: frozenset({"attack"})}
+APPENDED: dict[type, frozenset[str]] = {
+    TrainRequest: frozenset({"attack"}),
+    RoundRequest: frozenset({"attack"}),
+    PlanRequest: frozenset({"attack"}),
+}
 """The groups that the defaults of a request's root leave out, so that a choice is written with a plus sign."""
 
 REQUESTS: dict[str, type] = {
@@ -115,6 +127,11 @@ REQUESTS: dict[str, type] = {
     "watermark_trace": marking.TraceRequest,
     "watermark_disclose": marking.DiscloseRequest,
     "watermark_attack": marking.AttackRequest,
+    "round": rounds.RoundRequest,
+    "round_plan": rounds.PlanRequest,
+    "round_due": rounds.DueRequest,
+    "round_history": rounds.HistoryRequest,
+    "review": ReviewRequest,
     "keygen": keys.KeygenRequest,
     "keygen_recipient": keys.RecipientRequest,
     "keygen_signer": keys.SignerRequest,
@@ -133,15 +150,17 @@ REQUESTS: dict[str, type] = {
 }
 """What each door is asked for, by its root in `configs/`: a verb, or `<verb>_<action>`."""
 
-PARTS: tuple[type, ...] = (Compute, Judging, Sealing, Smoothing, Tracking, Watchdog)
+PARTS: tuple[type, ...] = (Compute, Gates, Judging, Sealing, Smoothing, Tracking, Watchdog)
 
 KNOWN: dict[str, type] = {
     kind.__name__: kind
     for kind in [
         *(kind for options in GROUPS.values() for kind in options.values()),
         *PARTS,
+        Recipe,
         TrainRequest,
         EvaluateRequest,
+        RoundRequest,
     ]
 }
 """Every configuration dataclass by name, for reading back what `spell` wrote."""

@@ -37,6 +37,10 @@ ROOMS: dict[str, set[str]] = {
     "training": BASE
     | {"files", "spelling", "ledger", "attacks", "certification", "data", "models", "evaluation", "sealing"}
     | {"watermarking"},
+    "rounds": BASE
+    | {"files", "spelling", "environment", "ledger", "attacks", "data", "models", "evaluation", "training"}
+    | {"sealing", "pictures"},
+    "reviewing": {"errors", "rounds", "ledger", "sealing"},
 }
 """Room -> the rooms it may name."""
 
@@ -72,10 +76,17 @@ LOBBY: dict[str, set[str]] = {
     "retraining": set(),
     "besieging": {"inquiry", "loading", "marking", "owners", "retraining", "unlocking"},
     "siegework": {"besieging", "console", "marking", "testimony"},
+    "tables": set(),
+    "planning": {"console", "schema"},
+    "chronicle": set(),
+    "chronicling": {"chronicle"},
+    "reviewer": {"chronicling", "unlocking"},
+    "rounding": {"console", "examination", "unlocking", "planning", "chronicle", "chronicling", "reviewer"}
+    | {"branding", "marking"},
 }
 """Files that serve doors: the others of their kind that they may name, beside every room."""
 
-DOORS = {"train", "evaluate", "watermark", "keygen", "seal", "unseal", "verify", "__main__"}
+DOORS = {"train", "evaluate", "watermark", "keygen", "seal", "unseal", "verify", "round", "review", "__main__"}
 """These may name all of the above; nothing names them."""
 
 MAY_IMPORT = (
@@ -87,26 +98,26 @@ MAY_IMPORT = (
 FOREIGN: dict[str, set[str]] = {
     "hydra": {"door", "overrides", "complaint", "schema"},
     "omegaconf": {"door", "complaint", "schema"},
-    "rich": {"console", "verdicts"},
+    "rich": {"console", "verdicts", "tables"},
     "art": {"attacks/art"},
-    "jinja2": {"reporting"},
+    "jinja2": {"reporting", "reviewing"},
     "cryptography": {"sealing", "watermarking/key"},
     "scipy": {"certification", "evaluation/paired", "watermarking/pvalue", "watermarking/align/matching"},
-    "yaml": {"training/folder"},
+    "yaml": {"training/folder", "rounds/plan"},
     "mlflow": {"ledger/mlflow"},
     "matplotlib": {"pictures"},
     "sklearn": {"data", "watermarking/stealth/detector"},
     "PIL": {"data", "reporting", "evaluation/unseen/corruptions"},
     "oqs": {"sealing/liboqs"},
     "pkcs11": {"sealing"},
-    "safetensors": {"data", "models", "training", "evaluation"},
+    "safetensors": {"data", "models", "training", "evaluation", "rounds"},
     "numba": {"kernels"},
     "cuda": {"kernels"},
-    "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence"}
+    "numpy": {"data", "kernels", "pictures", "reporting", "seeds", "evaluation/evidence", "rounds/comparing"}
     | {"evaluation/unseen/corruptions", "watermarking"},
     "torch": {"attacks", "certification", "data", "evaluation", "kernels", "models", "training", "seeds", "threat"}
     | {"watermarking", "weighing", "keeping", "branding", "inquiry", "besieging", "retraining", "drawing", "session"}
-    | {"loading", "stages", "showcase", "examination", "reexamination"},
+    | {"loading", "stages", "showcase", "examination", "reexamination", "rounds", "rounding"},
 }
 """Package -> the rooms or files that may name it; what is not listed may be named nowhere."""
 

@@ -89,7 +89,7 @@ def test_an_unknown_verb_is_refused_with_those_that_there_are(tmp_path: Path, en
     done = call([sys.executable, "-m", "harden", "tran"], tmp_path, environment)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "harden: error: there is no verb 'tran'; there are: train, evaluate, keygen, seal, unseal, verify",
+        f"harden: error: there is no verb 'tran'; there are: {', '.join(VERBS)}",
         "harden: hint: did you mean harden train?",
     ]
 

@@ -15,6 +15,8 @@ TINY = (
     *("+attack=pgd", "attack.steps=1", "schedule.epochs=2", "judge.images=20", "judge.steps=2", "judge.restarts=1"),
     *("compute.threads=1", "tracking.uri=none", "output=run"),
 )
+PROMISED = {"05": {"text/html", "text/markdown", "image/svg+xml"}}
+"""What a notebook shows, by its number, where it is not the usual."""
 PATIENCE = 240  # seconds a cell may take on a busy machine
 
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -38,9 +40,10 @@ def test_every_cell_runs_and_shows_what_it_promises(
     path: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARDEN_RUN", str(run))
+    monkeypatch.delenv("HARDEN_ROUNDS", raising=False)  # it then makes a small round of its own, elsewhere
     before = sorted(run.iterdir())
     shown = _executed(_read(path), tmp_path)
-    assert {"text/markdown", "image/svg+xml", "image/png"} <= shown
+    assert PROMISED.get(path.stem[:2], {"text/markdown", "image/svg+xml", "image/png"}) <= shown
     assert list(tmp_path.iterdir()) == [], "a notebook leaves no files where it was started"
     assert sorted(run.iterdir()) == before
 

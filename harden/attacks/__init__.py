@@ -15,6 +15,7 @@ from harden.attacks.fab import FabT
 from harden.attacks.fgsm import Fgsm
 from harden.attacks.fmn import Fmn
 from harden.attacks.losses import Loss
+from harden.attacks.mixed import Mixed
 from harden.attacks.momentum import DiFgsm, MiFgsm, TiFgsm
 from harden.attacks.n_fgsm import NFgsm
 from harden.attacks.pgd import Keep, Pgd, Target
@@ -43,6 +44,7 @@ __all__ = [
     "Loss",
     "MiFgsm",
     "MinimumNorm",
+    "Mixed",
     "Model",
     "NFgsm",
     "Pgd",

@@ -67,7 +67,9 @@ class EvaluateRequest(Unlocking):
     """
 
     weights: str | None = None
-    suite: Any = None  # quick, standard, extended or a list of attacks; None: standard, or the one attack named
+    suite: Any = (
+        None  # quick, standard, demanding, extended or a list of attacks; None: standard, or the one attack named
+    )
     attack: Any = None  # one attack, in the place of a suite
     threat: Any = None
     data: Any = None
@@ -117,7 +119,7 @@ class EvaluateRequest(Unlocking):
         words = self.suite if is_list else [self.suite]
         if self.suite is not None and not (words and all(isinstance(word, str) and word for word in words)):
             raise ConfigError(
-                f"suite must be quick, standard, extended or a list of attacks, got {self.suite}",
+                f"suite must be quick, standard, demanding, extended or a list of attacks, got {self.suite}",
                 "write suite=standard or suite=[apgd_ce,square]",
             )
         if self.suite is not None and self.attack is not None:
@@ -128,7 +130,7 @@ class EvaluateRequest(Unlocking):
         said: bool | None = getattr(self, part)
         if said is not None:
             return said
-        full = self.attack is None and self.suite in (None, "standard", "extended")
+        full = self.attack is None and self.suite in (None, "standard", "demanding", "extended")
         return full or (part == "sanity" and self.suite == "quick")
 
     @property

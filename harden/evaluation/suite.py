@@ -110,11 +110,16 @@ def _standard(norm: Norm) -> dict[str, Attack]:
     }
 
 
-def _extended(norm: Norm) -> dict[str, Attack]:
-    """The standard set, then restarts, minimum-norm and decision-based attacks; `borrowing` adds transfer attacks."""
+def _demanding(norm: Norm) -> dict[str, Attack]:
+    """The standard set with restarts, the other loss, and a square attack that reaches every pixel: no ART."""
     attacks = _standard(norm)
     attacks |= {"apgd_ce_restarts": ApgdCe(restarts=5), "apgd_dlr_restarts": ApgdDlr(restarts=5)}
-    attacks |= {"square_whole": Square(), "fmn": Fmn()}
+    return attacks | {"square_whole": Square()}
+
+
+def _extended(norm: Norm) -> dict[str, Attack]:
+    """The standard set, then restarts, minimum-norm and decision-based attacks; `borrowing` adds transfer attacks."""
+    attacks = _demanding(norm) | {"fmn": Fmn()}
     if norm is Norm.l2:
         attacks |= {"ddn": Ddn(), "cw": Cw()}
     if norm is Norm.linf:
@@ -129,6 +134,7 @@ def _extended(norm: Norm) -> dict[str, Attack]:
 SUITES: dict[str, Callable[[Norm], dict[str, Attack]]] = {
     "quick": _quick,
     "standard": _standard,
+    "demanding": _demanding,
     "extended": _extended,
 }
 

@@ -8,6 +8,7 @@ ends a training.
 from harden.ledger.memory import MemoryLedger
 from harden.ledger.opening import open_ledger
 from harden.ledger.protocol import STATUSES, Ledger
+from harden.ledger.store import Run, Store
 from harden.ledger.tracking import Tracking
 
-__all__ = ["STATUSES", "Ledger", "MemoryLedger", "Tracking", "open_ledger"]
+__all__ = ["STATUSES", "Ledger", "MemoryLedger", "Run", "Store", "Tracking", "open_ledger"]

@@ -32,6 +32,7 @@ FORCED = {
 PREFERRED = {  # what the user has set stands
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # alembic's too; what goes wrong is told here, in one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # mlflow's 7 retries of 120 s would stall a training for minutes
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -65,7 +66,7 @@ class MlflowLedger(Ledger):
     ) -> Self:
         """The run `run_id`, or a new one where that is None or not in the store. Raises LedgerError."""
         try:
-            client = _client(place.uri)
+            client = connect(place.uri)
             run = _known_run(client, run_id) if run_id else None
             if run is None:
                 tags = {"harden.resumed_from": run_id} if run_id else {}
@@ -203,7 +204,8 @@ class MlflowLedger(Ledger):
             logger.warning("what %s did not take is lost: %s", self.location, error)
 
 
-def _client(uri: str) -> Any:
+def connect(uri: str) -> Any:
+    """MLflow's client for a store, telemetry off and patience short."""
     os.environ.update(FORCED)
     for name, value in PREFERRED.items():
         os.environ.setdefault(name, value)

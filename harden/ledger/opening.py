@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from harden.errors import ConfigError, LedgerError
 from harden.ledger.memory import MemoryLedger
 from harden.ledger.mlflow import MlflowLedger
 from harden.ledger.places import Place, alone, check_sqlite, local_place, masked, place_of, unreachable
@@ -41,6 +42,25 @@ def open_ledger(
     check_sqlite(place.database)
     with alone(place.database.parent):
         return MlflowLedger.open(place, **wish, run_id=run_id, parent=parent)
+
+
+def insisted(uri: str | None, folder: Path) -> Place:
+    """The store at `uri` (None: $MLFLOW_TRACKING_URI, else a SQLite file in `folder`), which must answer.
+
+    Raises LedgerError where it does not, ConfigError for `none`: what a round found must stand somewhere.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or None
+    if uri == "none":
+        raise ConfigError(
+            "tracking.uri=none: a round needs a tracking store", "leave it out for a file beside the rounds"
+        )
+    place = place_of(uri, folder) if uri else local_place(folder)
+    if place.is_server and (reason := unreachable(place.uri)):
+        raise LedgerError(
+            f"tracking server {masked(place.uri)} is unreachable: {reason}",
+            "start it, or leave tracking.uri out for a file beside the rounds",
+        )
+    return place
 
 
 def _reachable(place: Place, folder: Path) -> Place:

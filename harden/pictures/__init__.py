@@ -8,5 +8,6 @@ from harden.pictures.correlation import correlation
 from harden.pictures.history import curves
 from harden.pictures.images import examples
 from harden.pictures.plane import surface
+from harden.pictures.quarters import rounds
 
-__all__ = ["correlation", "curves", "examples", "surface"]
+__all__ = ["correlation", "curves", "examples", "rounds", "surface"]

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harden.attacks import Attack, Fgsm, Pgd
+from harden.attacks import Attack, Fgsm, Mixed, Pgd
 from harden.attacks.replay import replaying
 from harden.data import DataSet, epoch_order
 from harden.errors import Interrupted, TrainingError, WeightsError
@@ -39,7 +39,7 @@ from harden.training.watchdog import STRONG, Look, Verdict, diverged, examine, s
 PULSE = 10
 """Steps between two looks at the device's counters: the only host synchronisation of a step is there."""
 
-ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm}
+ATTACKS: dict[str, type] = {"Pgd": Pgd, "Fgsm": Fgsm, "Mixed": Mixed}
 
 
 Project = Callable[[nn.Module], None]
@@ -278,7 +278,7 @@ class Training:
         watchdog, attack = self.recipe.watchdog, self.state.attack
         if attack is None or not watchdog.every:
             return False
-        passes = attack.steps if isinstance(attack, Pgd) else 1
+        passes = attack.steps if isinstance(attack, Pgd | Mixed) else 1
         stride = watchdog.stride(
             steps_per_epoch=self.batches.per_epoch, batch_size=self.recipe.schedule.batch_size, passes=passes
         )

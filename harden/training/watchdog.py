@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from statistics import median
 
-from harden.attacks import Attack, Keep, Pgd
+from harden.attacks import Attack, Keep, Mixed, Pgd
 from harden.errors import ConfigError
 
 
@@ -74,11 +74,11 @@ def examine(past: Sequence[Look], look: Look, watchdog: Watchdog) -> Verdict:
     return Verdict.collapse if best.own - look.own < fall / 2 else Verdict.falling
 
 
-def stronger(attack: Attack) -> Pgd:
+def stronger(attack: Attack) -> Pgd | Mixed:
     """The attack to go on with after a collapse: PGD-5 of step 0.3 eps, or twice the steps where that held no more."""
-    if isinstance(attack, Pgd) and attack.steps >= 5:
+    if isinstance(attack, Pgd | Mixed) and attack.steps >= 5:
         return replace(attack, steps=2 * attack.steps, step=min(0.3, attack.share))
-    base = attack if isinstance(attack, Pgd) else Pgd(keep=Keep.last)
+    base = attack if isinstance(attack, Pgd | Mixed) else Pgd(keep=Keep.last)
     return replace(base, steps=5, step=0.3)
 
 

@@ -161,7 +161,7 @@ def test_standard_is_autoattacks_set_and_nothing_else_is_called_so() -> None:
     assert standard.label(classes=3, images=1000, whole=10_000) == "AA(2 targets)(1k)"
     for name in set(SUITES) - {"standard"}:
         assert not suite_of(name, Norm.linf).label(classes=10, images=10_000, whole=10_000).startswith("AA")
-    with pytest.raises(ConfigError, match="there is no suite 'fast'; there are: quick, standard, extended"):
+    with pytest.raises(ConfigError, match="there is no suite 'fast'; there are: quick, standard, demanding, extended"):
         suite_of("fast", Norm.linf)
 
 

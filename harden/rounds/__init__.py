@@ -1,0 +1,1 @@
+"""Quarterly rounds with memory."""
