@@ -31,6 +31,7 @@ class Session:
     """A request whose data, device, network and initial weights have been found to fit each other."""
 
     def __init__(self, request: TrainRequest, team: Team = ALONE) -> None:
+        _check_alone(request, team)
         self.team = team
         if not request.objective.hardens:
             logger.info("no attack: this is ordinary training (to harden, add +attack=pgd)")
@@ -40,7 +41,7 @@ class Session:
             self.data = load(request.data, progress=progress)
         if team.leads:
             team.wait()
-        self.keeper = _keeper(request, self.data, team)  # before the descriptor of passphrases is forgotten
+        self.keeper = _keeper(request, self.data)  # before the descriptor of passphrases is forgotten
         self.request = request = request.anchored
         threads = request.compute.threads_for(request.schedule.batch_size * math.prod(self.data.shape))
         if threads:
@@ -129,15 +130,19 @@ class Session:
         return summary
 
 
-def _keeper(request: TrainRequest, data: DataSet, team: Team) -> "Keeper | None":
-    """What keeps the mark that the request asks for. Raises ConfigError in a team, whose processes share no key."""
-    if request.mark is None:
-        return None
-    if team.size > 1:
+def _check_alone(request: TrainRequest, team: Team) -> None:
+    """Raises ConfigError where several processes are asked to keep a mark: each would make a claim of its own."""
+    if request.mark is not None and team.size > 1:
         raise ConfigError(
             f"mark=owner trains in one process, not in {team.size}",
-            "train without it, then python -m harden.watermark action=embed weights=... marks the result",
+            "train without it, then mark the result: python -m harden.watermark action=embed weights=...",
         )
+
+
+def _keeper(request: TrainRequest, data: DataSet) -> "Keeper | None":
+    """What keeps the mark that the request asks for."""
+    if request.mark is None:
+        return None
     from harden.keeping import Keeper  # needs cryptography, few runs do
 
     return Keeper(request.mark, request, data)

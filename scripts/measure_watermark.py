@@ -10,6 +10,7 @@ import argparse
 import copy
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +89,11 @@ def edited(marked: Mapping[str, Tensor], layout: Layout, found: Plan) -> dict[st
 
     table = {"marked": dict(marked), "fp16": each(lambda w: w.half()), "bf16": each(lambda w: w.bfloat16())}
     for bits in (8, 4):
-        table[f"int{bits}"] = each(lambda w, top=2 ** (bits - 1) - 1: rounded(w, top))
+        table[f"int{bits}"] = each(partial(rounded, top=2 ** (bits - 1) - 1))
     for share in (0.5, 0.8, 0.9, 0.95, 0.99):
-        table[f"prune {share:g}"] = each(lambda w, share=share: pruned(w, share))
+        table[f"prune {share:g}"] = each(partial(pruned, share=share))
     for size in (0.1, 0.3, 1.0):
-        table[f"noise {size:g}"] = each(lambda w, size=size: w + size * w.std() * torch.randn(w.shape, generator=rng))
+        table[f"noise {size:g}"] = each(partial(noisy, size=size, rng=rng))
     other = dict(marked)
     for _ in range(10):
         other, _ = embedded(other, fresh(layout, found), found)
@@ -103,6 +104,11 @@ def rounded(weight: Tensor, top: int) -> Tensor:
     """Symmetric rounding to -top..top, a scale a row."""
     scale = weight.abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True) / top
     return (weight / scale).round() * scale
+
+
+def noisy(weight: Tensor, size: float, rng: torch.Generator) -> Tensor:
+    """The layer with noise of so many of its standard deviations."""
+    return weight + size * weight.std() * torch.randn(weight.shape, generator=rng)
 
 
 def pruned(weight: Tensor, share: float) -> Tensor:

@@ -1,5 +1,6 @@
 """Alignment to the unmarked sidecar: what was moved comes back, and an innocent network is not made to look marked."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -48,7 +49,7 @@ class Case:
         chips = chips or self.chips
         pairs = [(balanced(suspect[name]).clamp(-4, 4), chips[name]) for name in chips if name in suspect]
         total = sum(float((u * s).sum()) for u, s in pairs)
-        return total / float(sum(u.square().sum() for u, _ in pairs)) ** 0.5
+        return total / math.sqrt(sum(float(u.square().sum()) for u, _ in pairs))
 
     def aligned(self, suspect: State) -> float:
         """`z` after alignment to the layers as they were before."""

@@ -42,7 +42,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "preact": lambda: _built(PreActResNet18(width=6)),
     "wide": lambda: _built(WideResNet(depth=10, widen=1)),
 }
-EDITS = {
+EDITS: dict[str, Callable[..., dict[str, Tensor]]] = {
     "rescaled": free.rescaled,
     "flipped": free.flipped,
     "permuted": free.permuted,

@@ -280,7 +280,7 @@ def test_a_recipients_copy_names_the_recipient_and_keeps_the_owners_mark(made: M
         assert float(measure(copy, mark)[1].margins.min()) >= found.margin
         named = [one.claim_id for one in trace(copy, owned, marks) if one.named]
         assert named == [f"claim {number}"]
-    mixed = {name: sum(copy[name] for copy in copies) / 3 for name in owned}
+    mixed = {name: torch.stack([copy[name] for copy in copies]).mean(dim=0) for name in owned}
     assert {one.claim_id for one in trace(mixed, owned, marks) if one.named} == {"claim 0", "claim 1", "claim 2"}
     assert verify(mixed, mark).level == "court"
     taken = {name: 2 * owned[name] - copies[0][name] for name in owned}

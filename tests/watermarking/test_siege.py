@@ -16,7 +16,7 @@ from harden.keygen import owner as make_owner
 from harden.marking import AttackRequest, EmbedRequest, Scoring
 from harden.models import CnnSmall, save
 from harden.retraining import Thief
-from harden.sealing.request import OwnerRequest, Protect
+from harden.sealing.request_keys import OwnerRequest, Protect
 from harden.seeds import stream
 from harden.siegework import besiege
 from harden.threat import ThreatModel

@@ -18,7 +18,9 @@ from harden.sealing import provider
 from harden.sealing.keyfiles import OWNER, generate, write_secret
 from harden.sealing.request import Asking
 from harden.sealing.suites import HYBRID
+from harden.session import Session
 from harden.training import TrainRequest
+from harden.training.team import Team
 from harden.unlocking import Desk
 from harden.watermarking import verify
 from harden.watermarking.embed import measure
@@ -100,3 +102,9 @@ def test_training_with_a_mark_needs_a_key_and_a_network_that_can_carry_one(home:
         Keeper(OwnerMark(key=str(home / "acme.key")), TrainRequest(model=Mlp(hidden=[16])), data)
     with pytest.raises(ConfigError, match="mark needs an option"):
         TrainRequest(mark="owner")
+
+
+def test_several_processes_do_not_keep_a_mark(home: Path) -> None:
+    request = TrainRequest(mark=OwnerMark(key=str(home / "acme.key")))
+    with pytest.raises(ConfigError, match="one process, not in 2"):
+        Session(request, Team(rank=1, size=2))

@@ -41,7 +41,7 @@ def leaf_in(weights: Weights, leaf: Mark) -> dict[str, Tensor]:
         r, c = (torch.where(one == 0, 0.0, 1 / one) for one in factors(weights[layer.name], by[layer.name]))
         part = torch.zeros_like(flat(weights[layer.name]), dtype=torch.float32)
         for piece in pieces(leaf, layer):
-            du = (piece.push * piece.spread(steps)).reshape(-1, len(c))
+            du = piece.pushed(steps).reshape(-1, len(c))
             part[piece.rows] = du * r[piece.rows, None] * c
         out[layer.name] = part.reshape(weights[layer.name].shape)
     return out
