@@ -51,7 +51,7 @@ from harden.rounds.deciding import gates, propose
 from harden.rounds.keys import FOLDER, chain_in, keys
 from harden.rounds.record import digest_of
 from harden.rounds.request import RoundRequest
-from harden.rounds.sealing import SEALED, model_id, seal
+from harden.rounds.sealing import model_id, seal
 from harden.rounds.stage import Done, Entry, Work, perform
 from harden.rounds.training import beside, train
 from harden.rounds.validating import validate
@@ -134,7 +134,8 @@ class RoundSession:
             weights | self._of(PLAN) | before | {"signer": self.keys.signer.key.id},
             partial(seal, bench, self.keys, facts=facts),
         )
-        judged = self._of(EVALUATE, COMPARE, BANK, MARK) | {"sealed": self._sealed()}
+        # not the sealed file's own digest, which fresh keys make another each time: the gate verifies the file itself
+        judged = self._of(EVALUATE, COMPARE, BANK, MARK, SEAL)
         self._do(GATES, judged, partial(gates, bench, self.entries, self.keys))
         self._do(NEXT, self._of(TRAIN, VALIDATE, BANK, GATES), partial(propose, bench, self.entries))
         return self._finish()
@@ -148,9 +149,6 @@ class RoundSession:
     def _of(self, *names: str) -> dict[str, str]:
         """What stages made, as inputs of another one."""
         return {name: digest_of(self.entries[name].record()) for name in names}
-
-    def _sealed(self) -> str:
-        return self.entries[SEAL].timed[SEALED]
 
     # -- stages that need more than a room ---------------------------------------------------------------
 
