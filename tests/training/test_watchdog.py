@@ -76,7 +76,9 @@ def test_after_a_collapse_the_attack_takes_five_steps_or_twice_as_many(
 
 
 def test_a_stronger_attack_keeps_the_other_knobs() -> None:
-    assert stronger(Pgd(steps=2, start=False)).start is False
+    kept = stronger(Pgd(steps=2, start=False))
+    assert isinstance(kept, Pgd)
+    assert kept.start is False
     assert stronger(Pgd(steps=2, keep=Keep.last)).keep is Keep.last
     assert stronger(Fgsm()).keep is Keep.last
 
