@@ -42,7 +42,7 @@ ROOMS: dict[str, set[str]] = {
 
 LOBBY: dict[str, set[str]] = {
     "complaint": set(),
-    "schema": {"complaint"},
+    "schema": {"complaint", "marking"},
     "overrides": {"schema"},
     "door": {"schema", "overrides", "complaint"},
     "console": set(),
