@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from harden import kernels
-from harden.attacks import Counted, Square, frozen
+from harden.attacks import Counted, Model, Square, frozen
 from harden.attacks.ripple import Ripple, ripple
 from harden.models import Classifier
 from harden.seeds import stream
@@ -56,8 +57,13 @@ def network(seed: int, channels: int) -> Classifier:
     return Classifier(net, mean=[0.3] * channels, std=[0.5 - 0.1 * c for c in range(channels)]).eval()
 
 
+def at_any_cost(model: Model, point: Tensor) -> Ripple | None:
+    with patch("harden.attacks.ripple.WORTH", math.inf):
+        return ripple(model, point, 1)
+
+
 def begun(model: nn.Module, point: Tensor) -> Ripple:
-    found = ripple(model, point, 0)
+    found = at_any_cost(model, point)
     assert found is not None
     return found
 
@@ -153,8 +159,10 @@ UNKNOWN: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_is_no_plain_chain_is_not_followed(name: str) -> None:
     model = UNKNOWN[name]().eval()
-    assert ripple(model, torch.rand(COUNT, 1, SIDE, SIDE + 1), 0) is None
-    assert ripple(lambda x: x, torch.rand(COUNT, 1, SIDE, SIDE + 1), 0) is None
+    point = torch.rand(COUNT, 1, SIDE, SIDE + 1)
+    assert at_any_cost(model, point) is None
+    assert at_any_cost(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), *head()).eval(), point) is not None
+    assert at_any_cost(lambda x: x, point) is None
 
 
 def test_nothing_is_followed_but_by_numba_nor_where_a_pass_costs_little_more() -> None:
