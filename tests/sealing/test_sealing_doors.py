@@ -187,7 +187,7 @@ def test_bad_input_has_its_own_line_and_code_and_leaves_no_output(
     ("verb", "words", "code", "says"),
     [
         ("keygen", (), 2, "keygen needs an action"),
-        ("keygen", ("action=pet",), 2, "there is no action 'pet'; there are: recipient, signer, trust"),
+        ("keygen", ("action=pet",), 2, "there is no action 'pet'; there are: recipient, signer, owner, trust"),
         ("keygen", ("action=recipient",), 2, "output=... is missing"),
         ("keygen", ("action=recipient", "output=alice", "protect=none"), 2, "alice.key: exists already"),
         ("keygen", ("action=recipient", "output=x", "protect=rot13"), 2, "protect must be one of passphrase, none"),
