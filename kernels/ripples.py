@@ -2,17 +2,16 @@
 
 A program is int64 (layers, 15), one layer a row; values are kept by pixel and then channel, so that the innermost
 loop runs over the outputs of one input. A change is a window of differences, which grows from layer to layer; what
-is zero in it, as most is behind a ReLU, costs nothing more. One sample is one thread's work.
+is zero in it, as most is behind a ReLU, costs nothing more. One thread does it.
 """
 
 from typing import cast
 
 import numba
 import numpy as np
-from numba import prange
 
 from harden.kernels.layers import Kind
-from harden.kernels.loops import Flags, Floats, Function, Ids, loop, serial
+from harden.kernels.loops import Flags, Floats, Function, Ids, serial
 
 CONVOLUTION, DENSE, SCALE, RECTIFIER, MEAN, MAXIMUM = map(int, Kind)
 
@@ -23,12 +22,17 @@ KIND, HEIGHT, WIDTH, CHANNELS, HIGH, WIDE, DEEP, KERNEL, KERNEL_X, STRIDE, STRID
 input is kept, -1 if it need not be."""
 
 
+def _alone(function: Function) -> Function:
+    """For one thread: samples are shared out among threads already, and a parallel loop takes far longer to compile."""
+    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+
+
 def _contracted(function: Function) -> Function:
     """A product and a sum may be rounded as one."""
     return cast(Function, numba.njit(error_model="numpy", fastmath={"contract"})(function))
 
 
-@loop
+@_alone
 def follow(
     point: Floats,
     old: Floats,
@@ -43,7 +47,7 @@ def follow(
     logits: Floats,
     answer: Floats,
 ) -> None:
-    for i in prange(len(point)):
+    for i in range(len(point)):
         answer[i] = logits[i]
         if changed[i]:
             one, other = np.empty(widest, np.float32), np.empty(widest, np.float32)
@@ -59,11 +63,11 @@ def follow(
                 answer[i, k] += one[k]
 
 
-@loop
+@_alone
 def settle(
     kept: Flags, program: Ids, values: Floats, moved: Floats, windows: Ids, logits: Floats, answer: Floats
 ) -> None:
-    for i in prange(len(values)):
+    for i in range(len(values)):
         if kept[i]:
             logits[i] = answer[i]
             for layer in range(len(program)):

@@ -21,6 +21,9 @@ from harden.kernels import Kind, Layer, Pair, Size
 WORTH = 1 / 4
 """A window that costs less than this share of a pass's multiplications is followed; see docs/benchmarks.md."""
 
+COMPILING = 300_000_000_000
+"""So many multiplications of whole passes must be ahead, three seconds of a core: about what numba takes to compile."""
+
 DRIFT = 1e-3
 """By what share of the largest logit the answers may be off when they are held beside the model's."""
 
@@ -84,8 +87,10 @@ class Ripple:
             self.model.forwards += passes
 
 
-def ripple(model: Model, point: Tensor, side: int) -> Ripple | None:
+def ripple(model: Model, point: Tensor, side: int, queries: float = math.inf) -> Ripple | None:
     """What follows patches of `side` pixels on `point`, (n, c, h, w), through `model`; None if it cannot or costs more.
+
+    queries: how many are to come, for each image. So few that compiling would take longer are not followed.
 
     It can where the model is an `nn.Sequential`, nested or not, of `LAYERS`, alone or behind a normalisation that says
     it is no more than that; in float32, on a CPU, without hooks, and where the numba engine computes.
@@ -94,7 +99,10 @@ def ripple(model: Model, point: Tensor, side: int) -> Ripple | None:
         return None
     steps = _chain_of(model.model if isinstance(model, Counted) else model, point.shape[1:])
     layers = [] if steps is None else [step.layer for step in steps if step.layer is not None]
-    if steps is None or cost(layers, side) >= WORTH * cost(layers, max(point.shape[2:])):
+    if steps is None:
+        return None
+    whole = cost(layers, max(point.shape[2:]))
+    if cost(layers, side) >= WORTH * whole or queries * len(point) * whole < COMPILING:
         return None
     found = Ripple(model, steps, point)
     return found if found.refresh(point) else None

@@ -174,7 +174,7 @@ class _Linf(_Run):
         super().prepare(first)
         sides = [self.patch(number) for number in range(first, first + BLOCK)]
         self.corner = corners(self.block[:, :, :2], sides, self.x, whole=self.knobs.whole).T.contiguous()
-        self._follow_from_here(max(sides))
+        self._follow_from_here(max(sides), self.knobs.queries - first)
         signs = torch.where(self.block[:, :, 2:] < 0.5, -1.0, 1.0).transpose(0, 1).contiguous()
         self.leap = 2 * self.threat.radius * signs
 
@@ -195,15 +195,15 @@ class _Linf(_Run):
             self.ripple.settle(better)
         kernels.take_back(self.point, corner, better, side=side, old=old)
 
-    def _follow_from_here(self, side: int) -> None:
-        """For the next BLOCK queries, follows patches of up to `side` pixels through the layers where that pays.
+    def _follow_from_here(self, side: int, queries: int) -> None:
+        """For the next BLOCK of `queries`, follows patches of up to `side` pixels through the layers where that pays.
 
         All layers are computed anew, lest rounding adds up. A model whose answers were not those is asked from now on.
         """
         if self.ripple is not None and not self.ripple.refresh(self.point):
             self.ripple, self.can_follow = None, False
         elif self.ripple is None and self.can_follow:
-            self.ripple = ripple(self.model, self.point, side)
+            self.ripple = ripple(self.model, self.point, side, queries)
         if self.ripple is not None:
             lead = self.lead(self.ripple.logits)
             self.best = torch.where(self.best.isfinite() & lead.isfinite(), lead, self.best)

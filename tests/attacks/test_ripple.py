@@ -194,6 +194,7 @@ def test_square_breaks_the_same_samples_followed_or_not(monkeypatch: pytest.Monk
     seen = []
     for follows in (True, False):
         monkeypatch.setattr("harden.attacks.square._Linf.can_follow", follows)
+        monkeypatch.setattr("harden.attacks.ripple.COMPILING", 0)
         meter = Counted(model)
         found = Square(queries=400)(meter, x, y, SMALL, rng=stream(0).at(torch.arange(40)))
         with torch.no_grad():
@@ -210,3 +211,10 @@ def test_frozen_models_are_followed_from_train_mode() -> None:
     assert ripple(model, point, 1) is None
     with frozen(model):
         assert ripple(model, point, 1) is not None
+
+
+def test_what_takes_less_than_compiling_is_not_followed() -> None:
+    model, point = network(3, 1), torch.rand(COUNT, 1, SIDE, SIDE + 1)
+    with patch("harden.attacks.ripple.WORTH", math.inf):
+        assert ripple(model, point, 1, queries=100) is None
+        assert ripple(model, point, 1, queries=10**12) is not None
