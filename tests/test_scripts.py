@@ -137,8 +137,8 @@ def test_the_benchmark_of_evaluation_reports_ratios_and_agreement(
     bench = SimpleNamespace(index=torch.arange(10), threat=SimpleNamespace(eps="0.3"))
     sides = [
         {
-            bench_evaluation.OURS: bench_evaluation.Measured(2.0, 8, (1, 2)),
-            bench_evaluation.SAME: bench_evaluation.Measured(2.0 * ratio, 9, (1,)),
+            bench_evaluation.OURS: bench_evaluation.Measured(2.0, 2.0, 8, (1, 2)),
+            bench_evaluation.SAME: bench_evaluation.Measured(2.0 * ratio, 2.0 * ratio, 9, (1,)),
         }
         for ratio in (1.0, 3.0, 2.0)
     ]
