@@ -32,7 +32,7 @@ from harden.schema import GROUPS
 from harden.seeds import stream
 from harden.showcase import page_of, rechecked
 from harden.spelling import spell
-from harden.stages import Desk, check_certify, digest_of, named_models, same_images, short, stages
+from harden.stages import Desk, check_certify, named_models, same_images, short, stages
 from harden.threat import ThreatModel
 from harden.training import results
 from harden.training.results import threat_of
@@ -45,6 +45,7 @@ class Examination:
 
     def __init__(self, request: EvaluateRequest) -> None:
         self.request = request
+        self.opened: dict[str, Opened] = {}
         self.subject = opened(
             str(request.weights),
             device=request.device,
@@ -55,8 +56,6 @@ class Examination:
         self.threat: ThreatModel = request.threat or threat_of(self.subject.card)
         suite, sources = chosen_suite(request, self.threat), {}
         others = named_models(request.transfer, self._another, taken=[short(self.subject.path)])
-        if request.against:
-            self._another(request.against)  # told before anything is attacked
         if suite.name == "extended":
             sources, suite = others, suite.borrowing(list(others))
         self.suite, self.sources = suite.averaged(request.eot), sources
@@ -66,8 +65,8 @@ class Examination:
         check_certify(request.certify, self.threat)
         self.asked = request.asked
         self.others = {
-            "against": request.against and digest_of(request.against),
-            "transfer": [digest_of(path) for path in request.transfer],
+            "against": request.against and self._another(request.against).sha256,
+            "transfer": [self._another(path).sha256 for path in request.transfer],
         }
         self.columns: dict[str, Tensor] = {}
         self.images: dict[str, Tensor] = {}
@@ -161,9 +160,12 @@ class Examination:
         return told | figures.with_columns(findings, evidence.columns_of(findings) | desk.columns, told)
 
     def _another(self, path: str) -> Opened:
-        request = self.request
-        other = opened(path, device=request.device, batch_size=request.batch_size, data=request.data)
-        return same_images(other, self.subject)
+        """The other weights in a file, which is read once, before anything is attacked."""
+        if path not in self.opened:
+            request = self.request
+            other = opened(path, device=request.device, batch_size=request.batch_size, data=request.data)
+            self.opened[path] = same_images(other, self.subject)
+        return self.opened[path]
 
     def _name_files(self, told: dict[str, Any], folder: Path) -> None:
         """Says where the weights lie, as seen from the folder."""

@@ -29,7 +29,7 @@ def transferred(desk: Desk) -> News:
     """The matrix over this model and the others that were named."""
     me = short(desk.subject.path)
     models = {me: desk.subject.model} | named_models(desk.asked.transfer, desk.another, taken=[me])
-    digests = [desk.subject.sha256, *(digest_of(path) for path in desk.asked.transfer)]
+    digests = [desk.subject.sha256, *(desk.another(path).sha256 for path in desk.asked.transfer)]
     attack = Pgd(steps=50, loss=Loss.margin)
     matrix = Matrix(
         models,
