@@ -31,10 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
     part = Path(name)
     try:
         yield part
-        _sync(part)
+        sync(part)
         part.chmod(0o666 & ~_umask())  # mkstemp makes 0600; a result file follows the user's umask
         part.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
@@ -80,7 +80,8 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Has the file or folder on the disk, and not in a cache alone, when it returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

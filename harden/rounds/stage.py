@@ -6,7 +6,6 @@ again. What an entry says is what the record of the round repeats.
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harden.errors import ConfigError, Untrusted
-from harden.files import canonical_json, sha256_of, write_bytes
+from harden.files import canonical_json, sha256_of, sync, write_bytes
 
 ENTRY, INPUTS = "entry.json", ".inputs.json"
 
@@ -78,7 +77,7 @@ def perform(home: Path, name: str, inputs: Digests, work: Work) -> Entry:
     write_bytes(part / ENTRY, canonical_json(asdict(entry)) + b"\n")
     _settle(part)
     part.rename(home / name)
-    _sync(home)
+    sync(home)
     return entry
 
 
@@ -145,13 +144,5 @@ def _settle(folder: Path) -> None:
         if path.name.startswith("."):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(folder)

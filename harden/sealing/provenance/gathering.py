@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harden.errors import ConfigError
+from harden.files import sha256_of
 from harden.sealing.heads import opened
 from harden.sealing.provenance.statement import Evidence
 from harden.sealing.publish import naming
@@ -13,8 +14,6 @@ from harden.sealing.publish import naming
 CONFIG, SUMMARY, RECORD = "config.yaml", "summary.json", "record.json"
 LONGEST = 64 << 20
 """Bytes of the longest file of a run that is read; weights are not among them."""
-
-PIECE = 1 << 20
 
 
 def gather(run: Path, *, weights: str | None = None, code: str | None = None) -> Evidence:
@@ -40,11 +39,8 @@ def gather(run: Path, *, weights: str | None = None, code: str | None = None) ->
 
 def digest_of(path: Path) -> str:
     """SHA-256 of a file in hex, read in constant memory; of a claim or a bill of materials, say. Raises Unreadable."""
-    digest = sha256()
-    with naming(path), path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    return digest.hexdigest()
+    with naming(path):
+        return sha256_of(path)
 
 
 def _check_weights(weights: str, summary: dict[str, Any], run: Path) -> None:
